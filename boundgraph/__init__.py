@@ -1,0 +1,36 @@
+"""boundgraph: a symbolic computation-graph bound compiler for PyTorch."""
+
+# the rooms register their operators, and must do so before any graph is compiled
+from boundgraph import ops as _ops  # noqa: F401
+from boundgraph import training
+from boundgraph.compiler import compile
+from boundgraph.errors import BoundgraphError, CaptureError, GraphError, RegionError, UnsupportedOperatorError
+from boundgraph.methods import method, methods
+from boundgraph.module import BoundedModule
+from boundgraph.operator import Operator, register
+from boundgraph.regions import Box, LpBall, Region
+from boundgraph.specification import margin_spec
+from boundgraph.values import Bounds, Interval
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BoundedModule",
+    "BoundgraphError",
+    "Bounds",
+    "Box",
+    "CaptureError",
+    "GraphError",
+    "Interval",
+    "LpBall",
+    "Operator",
+    "Region",
+    "RegionError",
+    "UnsupportedOperatorError",
+    "compile",
+    "margin_spec",
+    "method",
+    "methods",
+    "register",
+    "training",
+]

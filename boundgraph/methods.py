@@ -1,0 +1,91 @@
+"""The methods: each a tuple of passes that reads as its paper's algorithm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+from passes import cleanup, crown, fusion, interval, primal, specification, tightening
+from passes.graphs import Pass
+
+from boundgraph.relaxations import LOWER_SLOPES
+from boundgraph.tightening import MEMORY
+
+Pipeline = tuple[Pass, ...]
+
+PREPARE: Pipeline = (
+    primal.canonicalize,
+    specification.append,
+    primal.mark_perturbed,
+    primal.fold_constants,
+    primal.batch_norm_to_affine,
+    specification.merge,
+)
+CLEAN: Pipeline = (fusion.linear_relu, cleanup.share_repeats, cleanup.drop_unused)
+
+
+def ibp() -> Pipeline:
+    """Interval bound propagation (Gowal et al. 2018), the specification merged into the last linear layer."""
+    return (*PREPARE, interval.forward, tightening.first_layer, *CLEAN)
+
+
+def crown_ibp(*, slope: str = "adaptive") -> Pipeline:
+    """IBP inside the network, one CROWN walk from the specification to the input (Zhang et al. 2020)."""
+    backward = partial(crown.backward, slope=slope)
+    return (*PREPARE, interval.forward, tightening.first_layer, backward, *CLEAN)
+
+
+def crown_full(*, slope: str = "adaptive", memory: int = MEMORY) -> Pipeline:
+    """CROWN (Zhang et al. 2018): a walk for every pre-activation too, intersected with IBP; tighter and slower."""
+    tighten = partial(tightening.preactivations, slope=slope, memory=memory)
+    return (*PREPARE, interval.forward, tighten, partial(crown.backward, slope=slope), *CLEAN)
+
+
+_METHODS: dict[str, Callable[..., Pipeline]] = {"ibp": ibp, "crown-ibp": crown_ibp, "crown": crown_full}
+
+
+class Method(NamedTuple):
+    """A name, what it is in one line, and its passes."""
+
+    name: str
+    summary: str
+    passes: Pipeline
+
+
+def methods() -> dict[str, Method]:
+    """Every method by name."""
+    return {
+        name: Method(name, (build.__doc__ or "").strip().splitlines()[0], build()) for name, build in _METHODS.items()
+    }
+
+
+def method(name: str, **options: object) -> Pipeline:
+    """The passes of a method with options, for `compile(model, method=...)`.
+
+    slope ("crown-ibp", "crown"): lower line of unstable ReLU-like neurons, one of "adaptive", "zero", "one", "same".
+    memory ("crown"): bytes that the largest coefficient tensor of a chunk of rows may take.
+
+    Raises:
+        ValueError: an unknown name, option or slope; the message lists what there is.
+    """
+    if name not in _METHODS:
+        known = "\n".join(f"  {known.name}: {known.summary}" for known in methods().values())
+        raise ValueError(f"unknown method {name!r}; there are\n{known}\nor pass a tuple of passes of your own")
+    accepted = _METHODS[name].__kwdefaults__ or {}
+    if unknown := sorted(set(options) - set(accepted)):
+        choices = ", ".join(accepted) or "none"
+        raise ValueError(f"method {name!r} has no option {', '.join(unknown)}; its options: {choices}")
+    if options.get("slope", "adaptive") not in LOWER_SLOPES:
+        raise ValueError(f"unknown slope {options['slope']!r}; choose one of {', '.join(LOWER_SLOPES)}")
+    return _METHODS[name](**options)
+
+
+def pass_name(rewrite: Pass) -> str:
+    """`crown.backward`, or `crown.backward(slope=zero)` for a pass with options."""
+    options = ""
+    if isinstance(rewrite, partial):
+        options = "(" + ", ".join(f"{key}={value}" for key, value in rewrite.keywords.items()) + ")"
+        rewrite = rewrite.func
+    module = getattr(rewrite, "__module__", "").rsplit(".", 1)[-1]
+    return f"{module}.{getattr(rewrite, '__name__', rewrite)}{options}"

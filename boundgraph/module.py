@@ -1,0 +1,293 @@
+"""`BoundedModule`: a model together with the graphs that bound it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import networkx
+import torch
+from torch import Tensor, fx, nn
+from torch.fx import GraphModule
+
+from boundgraph import drawing, plans
+from boundgraph.capture import Constants
+from boundgraph.errors import BoundgraphError, GraphError, RegionError, UnsupportedOperatorError
+from boundgraph.methods import Pipeline, method
+from boundgraph.plans import Plan
+from boundgraph.regions import Limit, LpBall, Region
+from boundgraph.specification import margin_spec
+from boundgraph.values import Bounds, Interval
+from passes.graphs import Request, to_networkx
+
+SIDES = ("both", "lower", "upper")
+
+
+class BoundedModule(nn.Module):
+    """Bounds of a model's outputs over regions of its inputs, as a pure function of (weights, region, specification).
+
+    Made by `boundgraph.compile`. Holds the model itself (`bounded.model is model`), so parameters, devices, dtypes and
+    train/eval mode are the model's own. Plans (graphs) are compiled per mode and kind of request and kept.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        method: str | Pipeline,
+        example_inputs: Sequence[Any] | None = None,
+        backend: str = "eager",
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.constants = Constants()
+        self.method = method
+        self.training = model.training
+        self._example_inputs = example_inputs
+        self._backend = backend
+        self._passes = _passes(method)
+        self._captured: dict[tuple[bool, ...], GraphModule] = {}
+        self._plans: dict[tuple[tuple[bool, ...], Request], Plan] = {}
+        self._siblings: dict[Any, BoundedModule] = {}
+        self.input_names = tuple(node.name for node in self._capture().graph.nodes if node.op == "placeholder")
+        self._prepare()
+
+    # ------------------------------------------------------------------ calling
+
+    def forward(
+        self,
+        *inputs: Tensor | Region,
+        eps: float | Tensor | None = None,
+        norm: float = math.inf,
+        clip: Sequence[Limit] | None = None,
+        spec: Tensor | None = None,
+        sides: str = "both",
+    ) -> Bounds:
+        """Bounds of the output, or of the rows of a specification, over the given regions.
+
+        inputs: per input of the model a tensor (exact) or a region. eps, norm, clip: the l_norm ball round the only
+        input, in the model's input units, cut to the range `clip`. spec: (rows, outputs) or (batch, rows, outputs) over
+        the flattened output. sides: "both", "lower" or "upper"; the other side is None and costs nothing.
+        Returns Bounds with sides in the shape of the output, or (batch, rows), and for methods built on IBP `interval`.
+
+        Raises:
+            RegionError: inputs, regions, eps, specification or sides do not fit.
+            UnsupportedOperatorError: an operator that only this choice of perturbed inputs reaches has no rule.
+        """
+        values = self._regions(inputs, eps, norm, clip)
+        batch = _reference(values)
+        arguments = (*values, _batched_spec(spec, batch)) if spec is not None else values
+        return self._plan(self._request(values, spec is not None, sides)).run(*arguments)
+
+    def margins(
+        self,
+        x: Tensor | Region,
+        labels: Tensor,
+        *,
+        eps: float | Tensor | None = None,
+        norm: float = math.inf,
+        clip: Sequence[Limit] | None = None,
+        num_classes: int | None = None,
+    ) -> Tensor:
+        """Lower bounds of output[label] - output[j] for every j != label: (batch, num_classes - 1), j ascending.
+
+        num_classes is read off the last linear layer, and needed only if the model does not end in one.
+        """
+        spec = margin_spec(labels, self._outputs() if num_classes is None else num_classes)
+        lower = self(x, eps=eps, norm=norm, clip=clip, spec=spec, sides="lower").lower
+        assert lower is not None
+        return lower
+
+    def intermediate_bounds(
+        self,
+        *inputs: Tensor | Region,
+        eps: float | Tensor | None = None,
+        norm: float = math.inf,
+        clip: Sequence[Limit] | None = None,
+    ) -> dict[str, Interval]:
+        """The interval of every perturbed node, by its name in `bounded.primal`; after tightening where there is any."""
+        values = self._regions(inputs, eps, norm, clip)
+        return self._plan(self._request(values, False, "both")._replace(keep_intervals=True)).run(*values)
+
+    def using(self, method: str | Pipeline) -> BoundedModule:
+        """A bounded module of the same model by another method; made once and kept."""
+        if method == self.method:
+            return self
+        if method not in self._siblings:
+            self._siblings[method] = BoundedModule(self.model, method, self._example_inputs, self._backend)
+        return self._siblings[method]
+
+    # ------------------------------------------------------------------ looking inside
+
+    def plan(
+        self, *, spec: bool = False, sides: str = "both", regions: Sequence[str] | None = None
+    ) -> Plan:
+        """The graph that a call would run, with all its stages, in the model's present mode.
+
+        regions: names of the perturbed inputs; all of them if not given.
+        """
+        names = self.input_names if regions is None else tuple(regions)
+        return self._plan(Request(names, spec=spec, sides=sides))
+
+    @property
+    def graph(self) -> fx.Graph:
+        """The emitted graph: IBP forward nodes, CROWN backward nodes, fused relaxations."""
+        return self._default_plan().graph
+
+    @property
+    def code(self) -> str:
+        """The emitted graph as straight-line Python."""
+        return self._default_plan().code
+
+    @property
+    def stages(self) -> list[tuple[str, GraphModule]]:
+        """What every pass did: (pass name, the graph after it), beginning with the capture."""
+        return list(self._default_plan().stages)
+
+    @property
+    def primal(self) -> GraphModule:
+        """The canonical graph of the model itself; callable like the model."""
+        return self._default_plan().primal
+
+    def print_tabular(self) -> None:
+        """Print the emitted graph as a table: kind, name, operator rule, arguments."""
+        drawing.print_table(self.graph)
+
+    def to_networkx(self) -> networkx.DiGraph:
+        """The emitted graph as a networkx graph; vertices carry kind, operator and target."""
+        return to_networkx(self.graph)
+
+    def draw(self, path: str) -> str:
+        """Draw the emitted graph with graphviz; the suffix (.svg, .pdf, .png, .dot) chooses the format."""
+        return drawing.draw(self.graph, path)
+
+    # ------------------------------------------------------------------ module behaviour
+
+    def train(self, mode: bool = True) -> BoundedModule:
+        super().train(mode)
+        if hasattr(self, "_plans"):
+            with suppress(BoundgraphError):  # dropout, say: said when bounds are asked for in this mode
+                self._prepare_plans()
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # graphs are rebuilt from model and method: cheaper and safer than pickling code
+        return BoundedModule, (self.model, self.method, self._example_inputs, self._backend)
+
+    # ------------------------------------------------------------------ plans
+
+    def _prepare(self) -> None:
+        """Compile the common plans now, so that problems are told now and torch.compile finds them ready.
+
+        Raises:
+            CaptureError, UnsupportedOperatorError: no perturbed input can be bounded in either mode.
+        """
+        try:
+            self._prepare_plans()
+        except UnsupportedOperatorError:
+            if not any(module.training for module in self.model.modules()):
+                raise
+            # what only train mode forbids (dropout) is told when bounds are asked for in train mode
+            with plans.in_mode(self.model, training=False):
+                self._prepare_plans()
+
+    def _prepare_plans(self) -> None:
+        names = self.input_names
+        try:
+            self._prepare_sides(names)
+        except (UnsupportedOperatorError, GraphError):
+            if len(names) < 2 or not any(self._can_bound((name,)) for name in names):
+                raise
+
+    def _prepare_sides(self, names: tuple[str, ...]) -> None:
+        for spec in (False, True):
+            for sides in SIDES:
+                self._plan(Request(names, spec=spec, sides=sides))
+
+    def _can_bound(self, names: tuple[str, ...]) -> bool:
+        try:
+            self._plan(Request(names))
+        except (UnsupportedOperatorError, GraphError):
+            return False
+        return True
+
+    def _default_plan(self) -> Plan:
+        return self.plan()
+
+    def _mode(self) -> tuple[bool, ...]:
+        return tuple(module.training for module in self.model.modules())
+
+    def _plan(self, request: Request) -> Plan:
+        plan = self._plans.get((self._mode(), request))
+        return self._build(request) if plan is None else plan
+
+    @torch.compiler.disable
+    def _build(self, request: Request) -> Plan:
+        plan = plans.build(self._capture(), self._passes, request, self._backend)
+        self._plans[self._mode(), request] = plan
+        return plan
+
+    def _capture(self) -> GraphModule:
+        mode = self._mode()
+        if mode not in self._captured:
+            self._captured[mode] = plans.captured_module(self.model, self.constants, self._example_inputs)
+        return self._captured[mode]
+
+    def _request(self, values: tuple[Tensor | Region, ...], spec: bool, sides: str) -> Request:
+        if sides not in SIDES:
+            raise RegionError(f"sides must be one of {', '.join(SIDES)}, not {sides!r}")
+        names = self.input_names
+        perturbed = tuple(name for name, value in zip(names, values, strict=True) if isinstance(value, Region))
+        balls = any(isinstance(value, LpBall) and value.norm != math.inf for value in values)
+        return Request(perturbed, balls, spec, sides)
+
+    def _regions(
+        self,
+        inputs: tuple[Tensor | Region, ...],
+        eps: float | Tensor | None,
+        norm: float,
+        clip: Sequence[Limit] | None,
+    ) -> tuple[Tensor | Region, ...]:
+        names = self.input_names
+        if len(inputs) != len(names):
+            raise RegionError(f"the model takes {len(names)} input(s) ({', '.join(names)}), but {len(inputs)} were given")
+        if eps is not None:
+            if len(inputs) != 1:
+                raise RegionError("eps is short for a model with one input; give LpBall(x, eps) for the perturbed ones")
+            if isinstance(inputs[0], Region):
+                raise RegionError("give either a region or eps, not both")
+            return (LpBall(inputs[0], eps, norm, clip),)
+        if not any(isinstance(value, Region) for value in inputs):
+            raise RegionError("nothing is perturbed: give eps=..., or an LpBall or Box for at least one input")
+        return inputs
+
+    def _outputs(self) -> int:
+        node = self._capture().graph.output_node().args[0]
+        weight = node.args[1] if isinstance(node, fx.Node) and len(node.args) > 1 else None
+        if isinstance(weight, fx.Node) and weight.op == "get_attr":
+            return self.model.get_parameter(str(weight.target).removeprefix("model.")).shape[0]
+        raise RegionError("the model does not end in a linear layer; say how many classes there are: num_classes=...")
+
+
+def _passes(chosen: str | Pipeline) -> Pipeline:
+    if isinstance(chosen, str):
+        return method(chosen)
+    if not isinstance(chosen, tuple) or not all(callable(rewrite) for rewrite in chosen):
+        raise ValueError(f"method must be a name or a tuple of passes, not {chosen!r}")
+    return chosen
+
+
+def _reference(values: tuple[Tensor | Region, ...]) -> Tensor:
+    return next(value.center for value in values if isinstance(value, Region))
+
+
+def _batched_spec(spec: Tensor, reference: Tensor) -> Tensor:
+    """(rows, outputs) or (batch, rows, outputs) as (batch | 1, rows, outputs), in the dtype of the input."""
+    if not isinstance(spec, Tensor) or spec.dim() not in (2, 3):
+        shape = tuple(spec.shape) if isinstance(spec, Tensor) else type(spec).__name__
+        raise RegionError(f"spec must have shape (rows, outputs) or (batch, rows, outputs), not {shape}")
+    batched = spec.unsqueeze(0) if spec.dim() == 2 else spec
+    if batched.shape[0] not in (1, reference.shape[0]):
+        raise RegionError(f"spec is for {batched.shape[0]} examples, but the input has {reference.shape[0]}")
+    return batched.to(reference.dtype)

@@ -1,0 +1,115 @@
+"""Batch normalisation, and the per-channel affine map it becomes once its statistics are fixed.
+
+The pass `primal.batch_norm_to_affine` rewrites the first into the second: with running statistics in eval mode, with
+the statistics of a clean forward pass of the same batch in train mode (Shi et al. 2021).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from boundgraph.errors import GraphError
+from boundgraph.linear_forms import inner
+from boundgraph.operator import Operator, Refused, register
+from boundgraph.values import Interval, LinearForm, from_center
+
+aten = torch.ops.aten
+
+
+def forward(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """scale * x + shift per channel: x (batch, channels, ...), scale and shift (channels,)."""
+    return x * _per_channel(scale, x) + _per_channel(shift, x)
+
+
+def interval(x: Interval, scale: Tensor, shift: Tensor) -> Interval:
+    # a negative scale swaps the ends, hence |scale| on the radius
+    return from_center(forward(x.center, scale, shift), x.radius * _per_channel(scale.abs(), x.lower))
+
+
+def backward(form: LinearForm, x: Interval, scale: Tensor, shift: Tensor) -> LinearForm:
+    scaled = form.coefficients * _per_channel(scale, x.lower)
+    shifts = _per_channel(shift, x.lower).expand(1, *form.coefficients.shape[2:])
+    return LinearForm(scaled, form.bias + inner(form.coefficients, shifts))
+
+
+def _per_channel(values: Tensor, x: Tensor) -> Tensor:
+    return values.reshape(-1, *[1] * (x.dim() - 2))
+
+
+def running_scale_and_shift(
+    mean: Tensor, variance: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> tuple[Tensor, Tensor]:
+    scale = torch.rsqrt(variance + eps)
+    scale = scale if weight is None else scale * weight
+    shift = -mean * scale
+    return scale, shift if bias is None else shift + bias
+
+
+def batch_scale_and_shift(
+    clean: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> tuple[Tensor, Tensor]:
+    """Scale and shift from the clean batch; biased variance, as in training."""
+    others = [dim for dim in range(clean.dim()) if dim != 1]
+    variance, mean = torch.var_mean(clean, others, correction=0)
+    return running_scale_and_shift(mean, variance, weight, bias, eps)
+
+
+CHANNEL_AFFINE = register(
+    Operator(name="channel_affine", forward=forward, interval=interval, backward=backward)
+)  # fmt: skip
+
+
+def batch_norm(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    # running statistics are only read: bounds keep no state, the user's own forward pass updates them
+    mean, variance = (None, None) if training else (running_mean, running_var)
+    return F.batch_norm(x, mean, variance, weight, bias, training, 0.0, eps)
+
+
+def _not_rewritten(*_: Any) -> NoReturn:
+    raise GraphError("batch_norm has no bounds of its own; the method needs the pass primal.batch_norm_to_affine")
+
+
+def _aten_batch_norm(
+    x: Any, weight: Any, bias: Any, mean: Any, var: Any, training: bool, momentum: float, eps: float, _: bool = False
+) -> tuple:
+    return x, mean, var, weight, bias, training, momentum, eps
+
+
+def _constant_mode(
+    x: Any,
+    running_mean: Any,
+    running_var: Any,
+    weight: Any = None,
+    bias: Any = None,
+    training: Any = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> tuple:
+    if not isinstance(training, bool):
+        raise Refused("batch_norm needs `training` as True or False, known before any data")
+    return x, running_mean, running_var, weight, bias, training, momentum, eps
+
+
+BATCH_NORM = register(
+    Operator(
+        name="batch_norm",
+        forward=batch_norm,
+        interval=_not_rewritten,
+        backward=_not_rewritten,
+        spellings=((F.batch_norm, _constant_mode), (torch.batch_norm, _aten_batch_norm),
+                   (aten.batch_norm.default, _aten_batch_norm)),
+    )
+)  # fmt: skip

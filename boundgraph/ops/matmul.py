@@ -1,0 +1,59 @@
+"""Matrix product with a constant matrix on either side."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from boundgraph.batch import require_same_examples
+from boundgraph.errors import GraphError
+from boundgraph.linear_forms import aligned
+from boundgraph.operator import Operator, register
+from boundgraph.values import Interval, LinearForm, from_center
+
+aten = torch.ops.aten
+
+
+def forward(x: Any, y: Any) -> Any:
+    return torch.matmul(x, y)
+
+
+def interval(x: Any, y: Any) -> Interval:
+    matrix, bounded = (y, x) if isinstance(x, Interval) else (x, y)
+    if matrix.dim() < 2 or bounded.lower.dim() < 2 or (bounded is y and bounded.lower.dim() < 3):
+        raise GraphError(
+            f"matrix product of {_shape(x)} and {_shape(y)} has no per-example bounds: the bounded operand needs the "
+            "batch as dimension 0 beside its matrix dimensions, and the constant must be a matrix"
+        )
+    if bounded is x:
+        result = from_center(x.center @ matrix, x.radius @ matrix.abs())
+    else:
+        result = from_center(matrix @ y.center, matrix.abs() @ y.radius)
+    require_same_examples(bounded.lower, result.lower, "matrix product")
+    return result
+
+
+def backward(form: LinearForm, x: Any, y: Any) -> LinearForm:
+    if isinstance(x, Interval):
+        return LinearForm(form.coefficients @ aligned(y, form).mT, form.bias)
+    return LinearForm(aligned(x, form).mT @ form.coefficients, form.bias)
+
+
+def _shape(operand: Interval | Tensor) -> tuple[int, ...]:
+    return tuple(operand.shape)
+
+
+MATMUL = register(
+    Operator(
+        name="matmul",
+        forward=forward,
+        interval=interval,
+        backward=backward,
+        operands=("x", "y"),
+        spellings=(torch.matmul, operator.matmul, "matmul", torch.mm, "mm", torch.bmm, "bmm", aten.matmul.default,
+                   aten.mm.default, aten.bmm.default),
+    )
+)  # fmt: skip

@@ -1,0 +1,133 @@
+"""Max-pooling in 1, 2 and 3 dimensions with any stride, padding, dilation and overlap.
+
+Each output is bounded by lines in one input of its window:
+- below by the input with the largest lower bound, since a maximum is at least each of its members;
+- above, with i the input of largest upper bound and s the second largest upper bound of the window, by the chord of
+  max(x_i, s) on [l_i, u_i], since all other inputs are at most s. When l_i >= s, that is x_i itself.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from boundgraph.linear_forms import lower_through
+from boundgraph.operator import Operator, Refused, register
+from boundgraph.pooling import per_dim, require_batched, window_indices
+from boundgraph.values import Interval, Line, LinearForm, Relaxation
+
+aten = torch.ops.aten
+
+_POOLS: dict[int, Any] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+
+
+class Selection(NamedTuple):
+    """Per output the window member that bounds it from below and from above, and the lines in those members."""
+
+    lower_index: Tensor  # (batch, channels, outputs), into the flattened spatial dimensions of the input
+    upper_index: Tensor
+    lines: Relaxation  # (batch, channels, *output_shape)
+    input_shape: torch.Size
+
+
+def forward(
+    x: Tensor, dims: int, kernel_size: Any, stride: Any, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
+) -> Tensor:
+    x = require_batched(x, dims, "max-pooling")
+    return _POOLS[dims](x, kernel_size, stride, padding, dilation, ceil_mode)
+
+
+def interval(x: Interval, dims: int, *options: Any) -> Interval:
+    return Interval(forward(x.lower, dims, *options), forward(x.upper, dims, *options))
+
+
+def relax(
+    x: Interval, dims: int, kernel_size: Any, stride: Any, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
+) -> Selection:
+    output = forward(x.lower, dims, kernel_size, stride, padding, dilation, ceil_mode)
+    geometry = [per_dim(option, dims) for option in (kernel_size, stride, padding, dilation)]
+    index, inside = window_indices(x.shape[2:], output.shape[2:], *geometry, device=output.device)
+    members = [bound.flatten(2)[:, :, index].masked_fill(~inside, -math.inf) for bound in x]
+    lower_index = index.expand_as(members[0]).gather(3, members[0].argmax(3, keepdim=True)).squeeze(3)
+    first = members[1].argmax(3, keepdim=True)
+    upper_index = index.expand_as(members[1]).gather(3, first).squeeze(3)
+    low, high = (member.gather(3, first).squeeze(3) for member in members)
+    # in a window of one input the runner-up is -inf, and the chord below is the input itself
+    runner_up = members[1].scatter(3, first, -math.inf).amax(3)
+    slope, intercept = _chord_of_maximum(low, high, runner_up)
+    ones = torch.ones_like(slope)
+    lines = Relaxation(Line(ones, torch.zeros_like(ones)), Line(slope, intercept))
+    shaped = Relaxation(*(Line(*(part.view_as(output) for part in line)) for line in lines))
+    return Selection(lower_index, upper_index, shaped, x.shape)
+
+
+def _chord_of_maximum(low: Tensor, high: Tensor, runner_up: Tensor) -> tuple[Tensor, Tensor]:
+    """The line above max(x, runner_up) for low <= x <= high, given runner_up <= high.
+
+    # sound: max(x, s) is convex, so its chord lies above it; the chord joins (low, s) and (high, high).
+    """
+    decided = low >= runner_up
+    width = torch.where(decided | (high <= low), 1.0, high - low)
+    finite = torch.where(decided, 0.0, runner_up)
+    slope = torch.where(decided, 1.0, torch.where(high <= low, 0.0, (high - finite) / width))
+    intercept = torch.where(decided, 0.0, torch.where(high <= low, finite, finite - slope * low))
+    return slope, intercept
+
+
+def through(form: LinearForm, selection: Selection) -> LinearForm:
+    """Push through the lines, then send what a lower (upper) line carries to the input it selects."""
+    nothing = torch.zeros_like(selection.lines.lower.slope)
+    lower = lower_through(_positive(form), Relaxation(selection.lines.lower, Line(nothing, nothing)))
+    upper = lower_through(_negative(form), Relaxation(Line(nothing, nothing), selection.lines.upper))
+    batch = max(form.coefficients.shape[0], selection.lower_index.shape[0])
+    rows, channels = form.coefficients.shape[1], selection.input_shape[1]
+    pulled = form.coefficients.new_zeros(batch, rows, channels, math.prod(selection.input_shape[2:]))
+    for part, index in ((lower, selection.lower_index), (upper, selection.upper_index)):
+        source = part.coefficients.flatten(3).expand(batch, -1, -1, -1)
+        pulled = pulled.scatter_add(3, index.unsqueeze(1).expand_as(source), source)
+    return LinearForm(pulled.unflatten(3, selection.input_shape[2:]), form.bias + lower.bias + upper.bias)
+
+
+def _positive(form: LinearForm) -> LinearForm:
+    return LinearForm(form.coefficients.clamp(min=0), torch.zeros_like(form.bias))
+
+
+def _negative(form: LinearForm) -> LinearForm:
+    return LinearForm(form.coefficients.clamp(max=0), torch.zeros_like(form.bias))
+
+
+def _options(
+    dims: int,
+    input: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> tuple:
+    if return_indices:
+        raise Refused("max-pooling with return_indices=True: indices of perturbed values have no bounds")
+    stride = kernel_size if stride is None or stride == [] else stride
+    return input, dims, kernel_size, stride, padding, dilation, ceil_mode
+
+
+MAX_POOL = register(
+    Operator(
+        name="max_pool",
+        forward=forward,
+        interval=interval,
+        relax=relax,
+        through=through,
+        spellings=(
+            *((s, partial(_options, 1)) for s in (F.max_pool1d, torch.max_pool1d, aten.max_pool1d.default)),
+            *((s, partial(_options, 2)) for s in (F.max_pool2d, torch.max_pool2d, aten.max_pool2d.default)),
+            *((s, partial(_options, 3)) for s in (F.max_pool3d, torch.max_pool3d, aten.max_pool3d.default)),
+        ),
+    )
+)

@@ -1,0 +1,45 @@
+"""Product with a constant: one operand carries bounds, the other is exact."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import torch
+
+from boundgraph.linear_forms import broadcast_checked, scaled
+from boundgraph.operator import Operator, register
+from boundgraph.values import Interval, LinearForm, from_center
+
+aten = torch.ops.aten
+
+
+def forward(x: Any, y: Any) -> Any:
+    return x * y
+
+
+def interval(x: Any, y: Any) -> Interval:
+    bounded, constant = _sorted(x, y)
+    # exact: a constant of either sign maps the centre to the centre and stretches the radius by its size
+    return broadcast_checked(from_center(bounded.center * constant, bounded.radius * abs(constant)), x, y)
+
+
+def backward(form: LinearForm, x: Any, y: Any) -> LinearForm:
+    return scaled(form, *_sorted(x, y))
+
+
+def _sorted(x: Any, y: Any) -> tuple[Interval, Any]:
+    return (x, y) if isinstance(x, Interval) else (y, x)
+
+
+MUL = register(
+    Operator(
+        name="mul",
+        forward=forward,
+        interval=interval,
+        backward=backward,
+        operands=("x", "y"),
+        spellings=(operator.mul, operator.imul, torch.mul, torch.multiply, "mul", "mul_", "multiply", aten.mul.Tensor,
+                   aten.mul_.Tensor, aten.mul.Scalar),
+    )
+)  # fmt: skip

@@ -1,0 +1,70 @@
+"""Reordering the dimensions of each example: permute and transpose."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from boundgraph.batch import require_inner_dims
+from boundgraph.errors import GraphError
+from boundgraph.linear_forms import transposed
+from boundgraph.operator import Operator, register
+from boundgraph.values import Interval, LinearForm
+
+aten = torch.ops.aten
+
+
+def forward(x: Tensor, dims: Any) -> Tensor:
+    return x.permute(dims)
+
+
+def interval(x: Interval, dims: Any) -> Interval:
+    if dims[0] % x.lower.dim() != 0:
+        raise GraphError(f"permute{tuple(dims)} moves dimension 0, which must stay the batch")
+    return Interval(x.lower.permute(dims), x.upper.permute(dims))
+
+
+def backward(form: LinearForm, x: Interval, dims: Any) -> LinearForm:
+    return transposed(forward, form, x, dims)
+
+
+def _dims_as_arguments(x: Any, *dims: Any, **keywords: Any) -> tuple:
+    dims = dims or (keywords["dims"],)
+    return x, dims[0] if len(dims) == 1 and not isinstance(dims[0], int) else dims
+
+
+PERMUTE = register(
+    Operator(
+        name="permute",
+        forward=forward,
+        interval=interval,
+        backward=backward,
+        spellings=(torch.permute, ("permute", _dims_as_arguments), aten.permute.default),
+    )
+)
+
+
+def transpose(x: Tensor, dim0: int, dim1: int) -> Tensor:
+    return x.transpose(dim0, dim1)
+
+
+def transpose_interval(x: Interval, dim0: int, dim1: int) -> Interval:
+    require_inner_dims((dim0, dim1), x.lower.dim(), f"transpose({dim0}, {dim1})")
+    return Interval(x.lower.transpose(dim0, dim1), x.upper.transpose(dim0, dim1))
+
+
+def transpose_backward(form: LinearForm, x: Interval, dim0: int, dim1: int) -> LinearForm:
+    return transposed(transpose, form, x, dim0, dim1)
+
+
+TRANSPOSE = register(
+    Operator(
+        name="transpose",
+        forward=transpose,
+        interval=transpose_interval,
+        backward=transpose_backward,
+        spellings=(torch.transpose, torch.swapaxes, "transpose", "swapaxes", aten.transpose.int),
+    )
+)

@@ -1,0 +1,75 @@
+"""The rows to be bounded, C y, over the flattened output: a linear operator at the end of the graph, and its merger
+with a last linear layer, C (W x + b) = (C W) x + C b, which is tighter under intervals than the two in turn."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from boundgraph.linear_forms import inner, weighted_sum
+from boundgraph.operator import Operator, register
+from boundgraph.values import Interval, LinearForm, from_center
+
+
+def forward(x: Tensor, spec: Tensor) -> Tensor:
+    """x (batch, *shape), spec (batch | 1, rows, numel) -> (batch, rows)."""
+    return inner(spec, x)
+
+
+def interval(x: Interval, spec: Tensor) -> Interval:
+    return from_center(inner(spec, x.center), inner(spec.abs(), x.radius))
+
+
+def start(x: Interval, spec: Tensor) -> LinearForm:
+    rows = spec.reshape(*spec.shape[:2], *x.shape[1:])
+    return LinearForm(rows, spec.new_zeros(spec.shape[:2]))
+
+
+def backward(form: LinearForm, x: Interval, spec: Tensor) -> LinearForm:
+    rows = form.coefficients @ spec
+    return LinearForm(rows.reshape(*rows.shape[:2], *x.shape[1:]), form.bias)
+
+
+SPECIFICATION = register(
+    Operator(name="specification", forward=forward, interval=interval, backward=backward, start=start)
+)
+
+
+def merged_weight(spec: Tensor, weight: Tensor) -> Tensor:
+    """C W: (batch | 1, rows, inputs)."""
+    return torch.matmul(spec, weight)
+
+
+def merged_bias(spec: Tensor, bias: Tensor) -> Tensor:
+    """C b: (batch | 1, rows)."""
+    return torch.matmul(spec, bias)
+
+
+def merged(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x (batch, inputs), weight (batch | 1, rows, inputs), bias (batch | 1, rows) -> (batch, rows)."""
+    product = inner(weight, x)
+    return product if bias is None else product + bias
+
+
+def merged_interval(x: Interval, weight: Tensor, bias: Tensor | None = None) -> Interval:
+    return from_center(merged(x.center, weight, bias), inner(weight.abs(), x.radius))
+
+
+def merged_start(x: Interval, weight: Tensor, bias: Tensor | None = None) -> LinearForm:
+    return LinearForm(weight, weight.new_zeros(weight.shape[:2]) if bias is None else bias)
+
+
+def merged_backward(form: LinearForm, x: Interval, weight: Tensor, bias: Tensor | None = None) -> LinearForm:
+    constant = form.bias if bias is None else form.bias + weighted_sum(form, bias)
+    return LinearForm(form.coefficients @ weight, constant)
+
+
+MERGED_SPECIFICATION = register(
+    Operator(
+        name="merged_specification",
+        forward=merged,
+        interval=merged_interval,
+        backward=merged_backward,
+        start=merged_start,
+    )
+)

@@ -1,0 +1,108 @@
+"""Plans: a model in one mode, compiled for one kind of request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import fx, nn
+from torch.fx import GraphModule
+
+from boundgraph import methods
+from boundgraph.capture import Constants, capture, check_capture, graph_module
+from boundgraph.methods import Pipeline, pass_name
+from passes import check
+from passes.graphs import Pass, Request, kind
+from passes.primal import require_no_randomness
+
+
+class Plan(NamedTuple):
+    """The emitted module of one request, and how it came about."""
+
+    module: GraphModule
+    stages: tuple[tuple[str, GraphModule], ...]
+    run: Callable[..., Any]  # `module`, or what the backend made of it
+
+    @property
+    def graph(self) -> fx.Graph:
+        return self.module.graph
+
+    @property
+    def code(self) -> str:
+        return self.module.code
+
+    @property
+    def primal(self) -> GraphModule:
+        """The last stage that computes the model itself."""
+        return [stage for _, stage in self.stages if not _has_bounds(stage)][-1]
+
+
+def _has_bounds(stage: GraphModule) -> bool:
+    return any(kind(node) in ("interval", "form", "bounds") for node in stage.graph.nodes)
+
+
+def build(captured: GraphModule, pipeline: Pipeline, request: Request, backend: str) -> Plan:
+    """Run the passes, check the grammar after each, and hand the result to the backend."""
+    captured.meta["request"] = request
+    stages = [("capture", captured)]
+    for rewrite in pipeline:
+        module = rewrite(stages[-1][1])
+        check.grammar(module, pass_name(rewrite))
+        stages.append((pass_name(rewrite), module))
+    emitted = stages[-1][1]
+    if request.keep_intervals:
+        emitted = with_interval_outputs(emitted)
+    run = emitted if backend == "eager" else torch.compile(emitted, backend=backend)
+    return Plan(emitted, tuple(stages), run)
+
+
+def with_interval_outputs(module: GraphModule) -> GraphModule:
+    """Return every interval by the name of its node, the tightest where there are several."""
+    graph, copies = fx.Graph(), {}
+    for node in module.graph.nodes:
+        if node.op != "output":
+            copies[node] = graph.node_copy(node, lambda old: copies[old])
+    intervals = {node.meta["of"]: copies[node] for node in module.graph.nodes if kind(node) == "interval"}
+    graph.output(intervals)
+    result = graph_module(graph, module.model, module.constants, module.meta.get("walks"))
+    result.meta.update(module.meta)
+    return result
+
+
+def captured_module(
+    model: nn.Module, constants: Constants, example_inputs: Sequence[Any] | None
+) -> GraphModule:
+    """Capture the model in its present mode and compare it with the model where example inputs allow it."""
+    before = torch.get_rng_state()
+    graph = capture(model, constants, example_inputs)
+    if not torch.equal(before, torch.get_rng_state()):
+        torch.set_rng_state(before)
+        from boundgraph.errors import CaptureError
+
+        raise CaptureError(
+            f"{type(model).__name__} draws random numbers in forward; bounds need a fixed function. Call .eval(), or pass "
+            "the random tensor in as an input."
+        )
+    module = graph_module(graph, model, constants)
+    require_no_randomness(graph, model)
+    if example_inputs is not None and not model.training:
+        check_capture(module, model, example_inputs)
+    return module
+
+
+@contextmanager
+def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
+    """The model with all its modules in one mode, for capture; afterwards as it was."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        for module, _ in modes:
+            module.training = training
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+__all__ = ["Pass", "Plan", "build", "captured_module", "in_mode", "methods", "with_interval_outputs"]

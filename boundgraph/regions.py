@@ -1,0 +1,208 @@
+"""Input regions: the sets a perturbed input may range over, and the exact minimum of a linear function on them.
+
+Radii are in the units of the model's input: a model that normalises inside takes eps in pixels, one that is fed
+normalised data takes eps in normalised units.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from boundgraph.errors import RegionError
+from boundgraph.linear_forms import inner
+from boundgraph.values import Interval, LinearForm
+
+Limit = float | Tensor
+
+
+class Region:
+    """A set of inputs per example. Subclasses answer `center`, `interval` and `minimum`."""
+
+    center: Tensor  # (batch, *shape)
+
+    def interval(self) -> Interval:
+        """The smallest box that contains the region."""
+        raise NotImplementedError
+
+    def minimum(self, form: LinearForm) -> Tensor:
+        """min over the region of <coefficients, x> + bias, per row: (batch, rows)."""
+        raise NotImplementedError
+
+
+class Box(Region):
+    """All x with lower <= x <= upper, element-wise.
+
+    lower, upper: (batch, *shape), in the model's input units.
+
+    Raises:
+        RegionError: shapes differ, the dtype is not floating, or lower > upper somewhere.
+    """
+
+    def __init__(self, lower: Tensor, upper: Tensor) -> None:
+        _require_floating(lower, "Box(lower, upper)")
+        if lower.shape != upper.shape:
+            raise RegionError(
+                f"Box: lower has shape {tuple(lower.shape)} but upper has {tuple(upper.shape)}; give both one shape"
+            )
+        if readable(lower) and bool((lower > upper).any()):
+            worst = (lower - upper).max().item()
+            raise RegionError(f"Box: lower exceeds upper by up to {worst:.3g}; the region is empty")
+        self.lower, self.upper = _poison_where_empty(lower, upper)
+        self.center = (self.lower + self.upper) / 2
+
+    def interval(self) -> Interval:
+        return Interval(self.lower, self.upper)
+
+    def minimum(self, form: LinearForm) -> Tensor:
+        return minimum_on_box(form, self.interval())
+
+
+class LpBall(Region):
+    """All x' with ||x' - x||_norm <= eps and, if given, clip[0] <= x' <= clip[1].
+
+    x: (batch, *shape). eps: a number, a tensor (batch,), or, for norm=inf, any tensor that broadcasts against x;
+    in the model's input units. norm: in [1, inf]. clip: the valid range of the data, two numbers or tensors.
+
+    Raises:
+        RegionError: eps is negative or has a wrong shape, norm < 1, or the clipped ball is empty.
+    """
+
+    def __init__(
+        self, x: Tensor, eps: float | Tensor, norm: float = math.inf, clip: Sequence[Limit] | None = None
+    ) -> None:
+        _require_floating(x, "LpBall(x, eps)")
+        self.center, self.norm, self.eps = x, _valid_norm(norm), _radius_like(eps, x, norm)
+        lower, upper = x - self.eps, x + self.eps
+        if clip is not None:
+            low, high = _valid_clip(clip, x)
+            lower, upper = torch.clamp(lower, min=low), torch.clamp(upper, max=high)
+        if readable(lower) and bool((lower > upper).any()):
+            raise RegionError(
+                "LpBall: some x lies further than eps outside `clip`, so nothing is left of the ball; "
+                "are x and clip in the same units?"
+            )
+        self.clipped = clip is not None
+        self.lower, self.upper = _poison_where_empty(lower, upper)
+
+    def interval(self) -> Interval:
+        return Interval(self.lower, self.upper)
+
+    def minimum(self, form: LinearForm) -> Tensor:
+        if self.norm == math.inf:
+            return minimum_on_box(form, self.interval())
+        # sound: by Hoelder |<A, d>| <= ||A||_q ||d||_p with 1/p + 1/q = 1, and some d in the ball attains it.
+        dual = self.norm / (self.norm - 1) if self.norm > 1 else math.inf
+        size = torch.linalg.vector_norm(form.coefficients.flatten(2), ord=dual, dim=2)
+        eps = self.eps.reshape(-1, 1) if isinstance(self.eps, Tensor) else self.eps
+        on_ball = inner(form.coefficients, self.center) + form.bias - eps * size
+        if not self.clipped:
+            return on_ball
+        # sound: the region lies in the ball and in the box, so each of the three is a lower bound on it.
+        bound = torch.maximum(on_ball, minimum_on_box(form, self.interval()))
+        both = self._minimum_on_clipped_ball(form, eps, size)
+        return torch.where(both.isfinite(), torch.maximum(bound, both), bound)
+
+    def _minimum_on_clipped_ball(self, form: LinearForm, eps: float | Tensor, size: Tensor) -> Tensor:
+        """Lagrangian dual of min <A, d> over the ball cut with the box, d = x' - x.
+
+        # sound: by weak duality every multiplier m >= 0 gives the lower bound
+        #   sum_i min_{d_i in box} (A_i d_i + m |d_i|^p / p) - m eps^p / p;
+        the best m, where the ball constraint is just met, is found by bisection and makes the bound tight.
+        """
+        p, a = self.norm, form.coefficients.flatten(2)
+        low, high = ((end - self.center).flatten(1).unsqueeze(1) for end in (self.lower, self.upper))
+
+        def response(multiplier: Tensor) -> Tensor:
+            m = multiplier.unsqueeze(-1)
+            step = torch.where(a.abs() > m, math.inf, 0.0) if p == 1 else (a.abs() / m) ** (1 / (p - 1))
+            return torch.minimum(torch.maximum(-a.sign() * step.nan_to_num(posinf=torch.finfo(a.dtype).max), low), high)
+
+        with torch.no_grad():
+            smallest, largest = torch.zeros_like(size), size / eps ** (p - 1)
+            for _ in range(_BISECTIONS):
+                middle = (smallest + largest) / 2
+                inside = response(middle).abs().pow(p).sum(2) <= eps**p
+                smallest, largest = torch.where(inside, smallest, middle), torch.where(inside, middle, largest)
+            move, best = response(largest), largest
+        reach = (a * move).sum(2) + best / p * (move.abs().pow(p).sum(2) - eps**p)
+        return reach + inner(form.coefficients, self.center) + form.bias
+
+
+_BISECTIONS = 24
+
+
+def minimum_on_box(form: LinearForm, box: Interval) -> Tensor:
+    """<A, center> - <|A|, radius> + bias: each coordinate moves to the end that hurts most."""
+    return inner(form.coefficients, box.center) - inner(form.coefficients.abs(), box.radius) + form.bias
+
+
+def readable(tensor: Tensor) -> bool:
+    """Whether its numbers may be looked at for free: eager mode on the CPU. Elsewhere a look would stall an
+    accelerator or break a traced graph, and bad numbers are turned into NaN bounds instead of errors."""
+    return type(tensor) is Tensor and tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def _poison_where_empty(lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
+    """An empty set has no bounds: NaN, which is no certificate. (Comparisons with NaN are false and keep it.)"""
+    empty = lower > upper
+    return lower.masked_fill(empty, math.nan), upper.masked_fill(empty, math.nan)
+
+
+def _require_floating(tensor: Tensor, what: str) -> None:
+    if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+        kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+        raise RegionError(f"{what} needs floating-point tensors, not {kind}")
+
+
+def _valid_norm(norm: float) -> float:
+    if not norm >= 1:
+        raise RegionError(f"LpBall: norm must lie in [1, inf], not {norm}")
+    return float(norm)
+
+
+def _radius_like(eps: float | Tensor, x: Tensor, norm: float) -> float | Tensor:
+    """eps as a number, or as a tensor that broadcasts against x."""
+    if not isinstance(eps, Tensor):
+        if not 0 <= eps < math.inf:
+            raise RegionError(f"eps must be a finite number >= 0, not {eps}")
+        return float(eps)
+    eps = eps.to(x)
+    if readable(eps) and not bool(((eps >= 0) & eps.isfinite()).all()):
+        raise RegionError("eps must be finite and >= 0 for every example")
+    per_example = (eps.dim() == 1 and eps.shape[0] == x.shape[0]) or eps.numel() == 1
+    if per_example:
+        eps = eps.reshape(-1, *[1] * (x.dim() - 1))
+    elif norm != math.inf or eps.dim() != x.dim():
+        wanted = f"a number or a tensor of shape ({x.shape[0]},)"
+        raise RegionError(f"eps has shape {tuple(eps.shape)}; for x of shape {tuple(x.shape)} give {wanted}")
+    # NaN instead of a negative radius where numbers may not be looked at
+    return torch.where(eps >= 0, eps, math.nan)
+
+
+def _valid_clip(clip: Sequence[Limit], x: Tensor) -> tuple[Limit, Limit]:
+    if len(clip) != 2:
+        raise RegionError(f"clip must be a pair (low, high), not {len(clip)} values")
+    low, high = (limit.to(x) if isinstance(limit, Tensor) else limit for limit in clip)
+    return low, high
+
+
+
+
+# What emitted graphs call. Plain functions, because a graph names its targets.
+
+
+def center(region: Region) -> Tensor:
+    """The clean input, about which the region lies."""
+    return region.center
+
+
+def interval(region: Region) -> Interval:
+    return region.interval()
+
+
+def minimum(form: LinearForm, region: Region) -> Tensor:
+    return region.minimum(form)

@@ -1,0 +1,129 @@
+"""Geometry of lines around scalar functions: kinks, chords, tangents, S-shapes.
+
+For any slope m, the tightest sound intercepts on [l, u] are the extrema of f(x) - m x. They lie at an end or where
+f'(x) = m, so a slope may be chosen freely, even by a bisection that stops early: only tightness depends on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from boundgraph.values import Interval, Line, Relaxation
+
+Function = Callable[[Tensor], Tensor]
+
+LOWER_SLOPES = ("adaptive", "zero", "one", "same")
+
+
+def interval_between(function: Function, x: Interval, turning_points: Sequence[float]) -> Interval:
+    """Exact range of a continuous function that is monotone between its turning points."""
+    ends = function(x.lower), function(x.upper)
+    lower, upper = torch.minimum(*ends), torch.maximum(*ends)
+    for point in turning_points:
+        inside = (x.lower < point) & (point < x.upper)
+        value = function(torch.full_like(lower, point))
+        lower = torch.where(inside, torch.minimum(lower, value), lower)
+        upper = torch.where(inside, torch.maximum(upper, value), upper)
+    return Interval(lower, upper)
+
+
+def kinked(x: Interval, left_slope: float, choice: str) -> Relaxation:
+    """Lines around max-like functions: x for x >= 0, left_slope * x for x < 0.
+
+    On the convex side any line through 0 with a slope between the two pieces is sound. `choice` picks it where the
+    interval contains the kink: "adaptive" follows the longer side (least area, Zhang et al. 2018), "zero" the left
+    piece, "one" the right piece, "same" the chord. Stable neurons are exact under every choice.
+    """
+    low, high = x.lower.clamp(max=0), x.upper.clamp(min=0)
+    width = high - low
+    # a stable neuron has low = 0 or high = 0, and the formula gives its own slope with intercept 0
+    slope = torch.where(width == 0, 1.0, (high - left_slope * low) / torch.where(width == 0, 1.0, width))
+    # sound: the chord through (low, f(low)) and (high, high) lies above a convex, below a concave function
+    chord = Line(slope, high * (1 - slope))
+    through_zero = Line(_slope_at_kink(low, high, slope, left_slope, choice), torch.zeros_like(slope))
+    return Relaxation(through_zero, chord) if left_slope <= 1 else Relaxation(chord, through_zero)
+
+
+def _slope_at_kink(low: Tensor, high: Tensor, chord: Tensor, left_slope: float, choice: str) -> Tensor:
+    if choice == "same":
+        return chord
+    if choice == "adaptive":
+        takes_right = high > -low
+    elif choice == "zero":
+        takes_right = low == 0
+    elif choice == "one":
+        takes_right = high > 0
+    else:
+        raise ValueError(f"unknown lower slope {choice!r}; choose one of {', '.join(LOWER_SLOPES)}")
+    return torch.where(takes_right, torch.ones_like(low), left_slope)
+
+
+def s_shaped(
+    function: Function, slope_at: Function, curvature_at: Function, point_with_slope: Function, x: Interval
+) -> Relaxation:
+    """Lines around a rising function, convex below 0, concave above, with f(x) + f(-x) = 2 f(0).
+
+    slope_at, curvature_at: f' and f''. point_with_slope: the x >= 0 with f'(x) = slope.
+    """
+
+    def upper_line(low: Tensor, high: Tensor) -> Line:
+        slope = _upper_slope(function, slope_at, curvature_at, low, high)
+        # sound: f(x) - m x is largest at an end or at the point right of 0 where f' = m; clamping that point to the
+        # interval yields an end when it lies outside
+        with torch.no_grad():
+            turn = point_with_slope(slope)
+        turn = torch.minimum(torch.maximum(turn, low), high)
+        excess = [function(point) - slope * point for point in (low, high, turn)]
+        return Line(slope, torch.maximum(torch.maximum(excess[0], excess[1]), excess[2]))
+
+    upper, mirrored = upper_line(x.lower, x.upper), upper_line(-x.upper, -x.lower)
+    twice_middle = 2 * function(torch.zeros_like(x.lower))
+    # sound: f(x) = 2 f(0) - f(-x) >= 2 f(0) - (upper line of f on [-u, -l] at -x)
+    return Relaxation(Line(mirrored.slope, twice_middle - mirrored.intercept), upper)
+
+
+def _upper_slope(
+    function: Function, slope_at: Function, curvature_at: Function, low: Tensor, high: Tensor
+) -> Tensor:
+    """Slope of the upper line: tangent where the function is concave, chord where that lies above, else the tangent
+    through the left end."""
+    middle_slope = slope_at((low + high) / 2)
+    width = high - low
+    # below this width the chord's slope is lost in rounding, and the tangent is as good to second order
+    narrow = width < torch.finfo(width.dtype).eps ** (1 / 3)
+    chord = (function(high) - function(low)) / torch.where(narrow, 1.0, width)
+    chord = torch.where(narrow, middle_slope, chord)
+    touching = slope_at(_tangent_point(function, slope_at, curvature_at, low, high))
+    crosses = (low < 0) & (high > 0) & (slope_at(high) < chord) & ~narrow
+    return torch.where(low >= 0, middle_slope, torch.where(crosses, touching, chord))
+
+
+_BISECTIONS = 24
+_FAR = 40.0  # beyond it the slope of every supported S-shape is below float32's resolution of 1
+
+
+def _tangent_point(
+    function: Function, slope_at: Function, curvature_at: Function, low: Tensor, high: Tensor
+) -> Tensor:
+    """The point right of 0 whose tangent passes through (low, f(low)), for low < 0 < high; anything elsewhere.
+
+    Bisection finds it without gradient; one Newton step adds the gradient that the implicit function theorem gives.
+    """
+    left = low.clamp(max=0)
+
+    def excess(point: Tensor) -> Tensor:
+        return function(point) + slope_at(point) * (left - point) - function(left)
+
+    with torch.no_grad():
+        near, far = torch.zeros_like(high), high.clamp(0, _FAR)
+        for _ in range(_BISECTIONS):
+            middle = (near + far) / 2
+            above = excess(middle) >= 0
+            near, far = torch.where(above, near, middle), torch.where(above, middle, far)
+        change = curvature_at(far) * (left - far)
+        change = torch.where(change.abs() < torch.finfo(far.dtype).tiny ** 0.5, torch.inf, change)
+    step = far - excess(far) / change
+    return torch.minimum(torch.maximum(step, torch.zeros_like(step)), high.clamp(min=0))

@@ -1,0 +1,29 @@
+"""Linear specifications: which combinations of outputs to bound."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from boundgraph.errors import RegionError
+from boundgraph.regions import readable
+
+
+def margin_spec(labels: Tensor, num_classes: int, dtype: torch.dtype | None = None) -> Tensor:
+    """Rows e_label - e_j for every class j != label, in ascending order of j: a positive bound of every row proves
+    that the label wins.
+
+    labels: (batch,), integers in [0, num_classes). Returns (batch, num_classes - 1, num_classes).
+
+    Raises:
+        RegionError: labels are not integers of shape (batch,), or lie outside the classes.
+    """
+    if labels.dim() != 1 or labels.is_floating_point():
+        raise RegionError(f"labels must be integers of shape (batch,), not {labels.dtype} of shape {tuple(labels.shape)}")
+    if readable(labels) and labels.numel() and not bool(((labels >= 0) & (labels < num_classes)).all()):
+        raise RegionError(f"labels range from {labels.min()} to {labels.max()}, but there are {num_classes} classes")
+    others = torch.arange(num_classes - 1, device=labels.device).expand(labels.shape[0], -1)
+    others = others + (others >= labels.unsqueeze(1)).long()
+    rows = F.one_hot(labels.long(), num_classes).unsqueeze(1) - F.one_hot(others, num_classes)
+    return rows.to(dtype or torch.get_default_dtype())

@@ -1,0 +1,50 @@
+"""The grammar of each stage: which kinds of values a node may read. Run after every pass."""
+
+from __future__ import annotations
+
+from torch import fx
+
+from boundgraph import regions
+from boundgraph.capture import reads_metadata_only
+from boundgraph.errors import GraphError
+from passes.graphs import kind, walks_of
+
+# kind of a node -> kinds its arguments may have
+GRAMMAR: dict[str, frozenset[str]] = {
+    "region": frozenset(),
+    "exact": frozenset({"exact", "interval"}),
+    "perturbed": frozenset({"region", "perturbed", "exact"}),
+    "interval": frozenset({"region", "interval", "exact", "walk", "relaxation"}),
+    "relaxation": frozenset({"interval", "exact"}),
+    "form": frozenset({"form", "relaxation", "interval", "exact"}),
+    "bounds": frozenset({"bounds", "form", "region", "interval"}),
+    "walk": frozenset(),
+}
+
+
+def grammar(module: fx.GraphModule, name: str) -> None:
+    """Check that `module`, the result of pass `name`, is well-formed.
+
+    Raises:
+        GraphError: names the pass, the node and what it may not read.
+    """
+    module.graph.lint()
+    for node in module.graph.nodes:
+        if node.op == "output":
+            continue
+        allowed = GRAMMAR.get(kind(node))
+        if allowed is None:
+            raise GraphError(f"pass {name} made node `{node.name}` of unknown kind {kind(node)!r}")
+        for source in node.all_input_nodes:
+            if kind(source) not in allowed and not _looks_at_outside(node):
+                raise GraphError(
+                    f"pass {name} broke the grammar: `{node.name}` ({kind(node)}) reads `{source.name}` "
+                    f"({kind(source)}), but may read only {', '.join(sorted(allowed))}"
+                )
+    for part in walks_of(module).values():
+        grammar(part, name)
+
+
+def _looks_at_outside(node: fx.Node) -> bool:
+    """Exact nodes that read a region or perturbed value, but only its centre or its shape."""
+    return node.target is regions.center or reads_metadata_only(node)

@@ -1,0 +1,125 @@
+"""What all passes share: kinds of nodes, copying, and graph questions answered by networkx.
+
+Every node has a kind in `node.meta["kind"]`, the type of the mathematical object it stands for:
+
+    region      an input that ranges over a set          relaxation  lines around a non-linear function
+    perturbed   a value that depends on a region         form        linear bounds in terms of a node (LinearForm)
+    exact       a value that does not                    bounds      (batch, rows) numbers, or the final Bounds
+    interval    element-wise bounds of a perturbed value walk        a nested graph, a CROWN walk run in chunks
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import networkx
+from torch import fx
+
+from boundgraph import operator
+from boundgraph.capture import graph_module
+from boundgraph.operator import Operator
+
+Pass = Callable[[fx.GraphModule], fx.GraphModule]
+
+
+class Request(NamedTuple):
+    """What a plan is compiled for. Plans differ in structure only through this and the mode of the model."""
+
+    regions: tuple[str, ...]  # names of the inputs that carry regions
+    balls: bool = False  # some region is no box, so an interval alone is loose in the first layer
+    spec: bool = False  # a specification is given
+    sides: str = "both"
+    keep_intervals: bool = False  # every interval is a result
+
+
+def request_of(module: fx.GraphModule) -> Request:
+    return module.meta["request"]
+
+
+def walks_of(module: fx.GraphModule) -> dict[str, fx.GraphModule]:
+    """The nested walk graphs by name."""
+    return module.meta.get("walks", {})
+
+
+def rebuilt(
+    module: fx.GraphModule, graph: fx.Graph, walks: dict[str, fx.GraphModule] | None = None
+) -> fx.GraphModule:
+    """A GraphModule with another graph, the same model and constants, and the same request."""
+    walks = walks_of(module) if walks is None else walks
+    result = graph_module(graph, module.model, module.constants, walks)
+    result.meta.update(module.meta, walks=walks)
+    return result
+
+
+def also_nested(rewrite: Pass) -> Pass:
+    """Make a pass rewrite the nested walk graphs too."""
+
+    @functools.wraps(rewrite)
+    def everywhere(module: fx.GraphModule) -> fx.GraphModule:
+        result = rewrite(module)
+        return rebuilt(result, result.graph, {name: rewrite(walk) for name, walk in walks_of(module).items()})
+
+    return everywhere
+
+
+def kind(node: fx.Node) -> str:
+    return node.meta.get("kind", "exact")
+
+
+def operator_of(node: fx.Node) -> Operator | None:
+    """The operator a primal or interval node applies."""
+    return node.meta.get("operator") or operator.of(node.target)
+
+
+def emit(
+    graph: fx.Graph, target: Callable[..., Any], args: tuple, kind: str, name: str, origin: fx.Node | None = None
+) -> fx.Node:
+    """Append a call; `origin` lends the new node its place in the user's code."""
+    node = graph.create_node("call_function", target, args, {}, name=name)
+    if origin is not None:
+        node.meta.update({key: origin.meta[key] for key in ("stack_trace", "nn_module_stack") if key in origin.meta})
+    node.meta["kind"] = kind
+    return node
+
+
+def copy_into(graph: fx.Graph, node: fx.Node, copies: dict[fx.Node, fx.Node]) -> fx.Node:
+    copies[node] = graph.node_copy(node, lambda old: copies[old])
+    return copies[node]
+
+
+def node_arguments(args: Any) -> Iterator[fx.Node]:
+    """The nodes among arguments, nested lists included, in order."""
+    found: list[fx.Node] = []
+    fx.node.map_arg(args, lambda node: found.append(node))
+    return iter(found)
+
+
+def mapped(args: Any, function: Callable[[fx.Node], Any]) -> Any:
+    return fx.node.map_arg(args, function)
+
+
+def to_networkx(graph: fx.Graph) -> networkx.DiGraph:
+    """One vertex per node name, an edge for each use, with kind, operator and the user's line as attributes."""
+    result = networkx.DiGraph()
+    for node in graph.nodes:
+        op = operator_of(node)
+        result.add_node(node.name, kind=kind(node), op=node.op, operator=op.name if op else None, target=str(node.target))
+        for source in node.all_input_nodes:
+            result.add_edge(source.name, node.name)
+    return result
+
+
+def reached_from(graph: fx.Graph, sources: Iterable[fx.Node], blocked: Callable[[fx.Node], bool]) -> set[fx.Node]:
+    """The sources and all nodes that depend on them, where dependence does not pass through blocked nodes."""
+    edges = networkx.DiGraph()
+    edges.add_nodes_from(graph.nodes)
+    edges.add_edges_from((s, n) for n in graph.nodes if not blocked(n) for s in n.all_input_nodes)
+    return {node for source in sources for node in networkx.descendants(edges, source) | {source}}
+
+
+def ancestors(node: fx.Node) -> set[fx.Node]:
+    """All nodes that `node` depends on."""
+    edges = networkx.DiGraph((n, s) for n in node.graph.nodes for s in n.all_input_nodes)
+    return networkx.descendants(edges, node) if node in edges else set()

@@ -1,0 +1,86 @@
+"""Writes in place, seen as values: `x.relu_()` means that whoever reads x later reads relu(x)."""
+
+from __future__ import annotations
+
+import operator as python_operator
+from typing import Any
+
+from torch import fx
+
+from boundgraph import operator
+from boundgraph.errors import CaptureError
+from boundgraph.locations import describe
+
+_IN_PLACE_OPERATORS = frozenset(
+    {python_operator.iadd, python_operator.isub, python_operator.imul, python_operator.itruediv}
+)
+# calls whose result shares memory with their operand, by the last part of the name
+_VIEWS = frozenset(
+    {"view", "reshape", "flatten", "permute", "transpose", "swapaxes", "squeeze", "unsqueeze", "getitem", "expand",
+     "expand_as", "narrow", "select", "chunk", "split", "unbind", "t", "T", "mT", "unflatten", "view_as", "movedim",
+     "contiguous", "detach", "dropout", "diagonal", "unfold", "slice", "alias", "to", "float", "double", "type_as"}
+)  # fmt: skip
+
+
+def _name(node: fx.Node) -> str:
+    if node.op == "call_function" and hasattr(node.target, "_schema"):
+        return str(node.target._schema.name).split("::")[-1]
+    return str(getattr(node.target, "__name__", node.target))
+
+
+def writes(node: fx.Node) -> bool:
+    """Whether the call overwrites its first operand."""
+    if node.op not in ("call_function", "call_method"):
+        return False
+    if node.target in _IN_PLACE_OPERATORS or node.kwargs.get("inplace") is True:
+        return True
+    if hasattr(node.target, "_schema"):
+        return bool(node.target._schema.is_mutable)
+    name = _name(node)
+    return name.endswith("_") and not name.endswith("__")
+
+
+class InPlace:
+    """Which nodes of a graph write in place, and whether their effect can be written as a value."""
+
+    def __init__(self, graph: fx.Graph) -> None:
+        self.position = {node: i for i, node in enumerate(graph.nodes)}
+        self.owner: dict[fx.Node, fx.Node] = {}  # the node whose memory a node shares
+        for node in graph.nodes:
+            shares = node.args and isinstance(node.args[0], fx.Node) and (writes(node) or _may_view(node))
+            self.owner[node] = self.owner[node.args[0]] if shares else node  # type: ignore[index]
+
+    def to_state(self, node: fx.Node) -> bool:
+        """Whether the node changes a buffer or parameter of the model (and nothing else reads the result)."""
+        if not writes(node) or self.owner[node].op != "get_attr":
+            return False
+        later = [user for user in self.owner[node].users if self.position[user] > self.position[node]]
+        if node.users or later:
+            raise CaptureError(
+                f"the model overwrites its own state and reads it again ({describe(node)}); bounds are a pure function "
+                "of weights and inputs, so do this outside forward"
+            )
+        return True
+
+    def operand(self, node: fx.Node) -> fx.Node | None:
+        """The node whose later readers must read `node` instead, if `node` writes in place."""
+        if not writes(node) or not isinstance(node.args[0], fx.Node):
+            return None
+        overwritten = node.args[0]
+        for other, owner in self.owner.items():
+            if owner is self.owner[node] and other not in (node, overwritten) and self._read_after(other, node):
+                raise CaptureError(
+                    f"{describe(node)} writes in place, and `{other.name}`, which shares its memory, is read later; "
+                    "use the form that returns a new tensor"
+                )
+        return overwritten
+
+    def _read_after(self, other: fx.Node, write: fx.Node) -> bool:
+        if self.position[other] > self.position[write]:
+            return False  # made from the new value
+        return any(self.position[user] > self.position[write] for user in other.users)
+
+
+def _may_view(node: fx.Node) -> bool:
+    name: Any = _name(node)
+    return name in _VIEWS or operator.find_alias(node.target) is not None

@@ -1,0 +1,47 @@
+"""Interval bound propagation (Gowal et al. 2018) as a graph rewrite."""
+
+from __future__ import annotations
+
+from torch import fx
+
+from boundgraph import regions, values
+from boundgraph.values import Bounds, Interval
+from passes.graphs import copy_into, emit, kind, mapped, operator_of, rebuilt, request_of
+
+
+def forward(module: fx.GraphModule) -> fx.GraphModule:
+    """Give every perturbed value its interval.
+
+    Before: the primal graph, perturbed nodes marked.
+    After:  each region `x` has a node `x_interval`; each perturbed node `n` is replaced by `n_interval`, its operator's
+            interval rule on the intervals of its operands; the output is the Bounds they give.
+    """
+    graph, copies = fx.Graph(), {}
+    intervals: dict[fx.Node, fx.Node] = {}
+    for node in module.graph.nodes:
+        if node.op == "output":
+            result = intervals[node.args[0]]
+            final = emit(graph, as_bounds, (result, request_of(module).sides), "bounds", "bounds")
+            graph.output(final)
+        elif kind(node) == "perturbed":
+            args = mapped(node.args, lambda n: intervals.get(n) or copies[n])
+            op = operator_of(node)
+            assert op is not None  # mark_perturbed has made sure
+            intervals[node] = emit(graph, op.interval, args, "interval", f"{node.name}_interval", node)
+            intervals[node].meta.update(operator=op, of=node.name)
+        else:
+            for source in node.all_input_nodes:
+                if source in intervals and source not in copies:  # only its shape is read
+                    shape = (intervals[source],)
+                    copies[source] = emit(graph, values.shape_source, shape, "exact", f"{source.name}_shape", source)
+            copy_into(graph, node, copies)
+            if kind(node) == "region":
+                intervals[node] = emit(graph, regions.interval, (copies[node],), "interval", f"{node.name}_interval")
+                intervals[node].meta.update(of=node.name)
+    return rebuilt(module, graph)
+
+
+def as_bounds(interval: Interval, sides: str) -> Bounds:
+    lower = None if sides == "upper" else interval.lower
+    upper = None if sides == "lower" else interval.upper
+    return Bounds(lower, upper, interval)

@@ -1,0 +1,220 @@
+"""The primal graph: one registered operator per node, perturbed values marked, everything exact left as it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from boundgraph import operator, regions
+from boundgraph.capture import reads_metadata_only
+from boundgraph.errors import CaptureError, GraphError, UnsupportedOperatorError
+from boundgraph.locations import describe
+from boundgraph.operator import Operator, Refused
+from boundgraph.ops import batch_norm
+from passes.graphs import copy_into, emit, kind, mapped, node_arguments, operator_of, reached_from, rebuilt, request_of
+from passes.in_place import InPlace
+
+
+def canonicalize(module: fx.GraphModule) -> fx.GraphModule:
+    """Give every call its canonical spelling.
+
+    Before: a captured graph in any vocabulary (functions, methods, Python operators, ATen).
+    After:  each call with a registered spelling calls `operator.forward` with positional arguments; calls that do
+            nothing are gone; writes in place have become values. Unknown calls stay, for values that are exact.
+    """
+    graph, copies = fx.Graph(), {}
+    writes = InPlace(module.graph)
+    for node in module.graph.nodes:
+        if writes.to_state(node):
+            continue  # bounds keep no state: a counter that the model advances is not theirs to advance
+        _canonical_copy(graph, node, copies)
+        if (overwritten := writes.operand(node)) is not None:
+            copies[overwritten] = copies[node]
+    return rebuilt(module, graph)
+
+
+def _canonical_copy(graph: fx.Graph, node: fx.Node, copies: dict[fx.Node, fx.Node]) -> None:
+    rule = operator.find_alias(node.target) or operator.find(node.target)
+    if rule is None or node.op not in ("call_function", "call_method"):
+        copy_into(graph, node, copies)
+        return
+    args, kwargs = mapped((node.args, dict(node.kwargs)), lambda old: copies[old])
+    kwargs = {key: value for key, value in kwargs.items() if key != "inplace"}
+    try:
+        result = rule.adapters[node.target](*args, **kwargs)
+    except (Refused, TypeError) as reason:
+        # only a problem if a perturbation reaches the node: mark_perturbed decides
+        copy_into(graph, node, copies).meta["refused"] = str(reason)
+        return
+    if isinstance(rule, Operator):
+        result = emit(graph, rule.forward, tuple(result), "exact", node.name, origin=node)
+    copies[node] = result
+
+
+def mark_perturbed(module: fx.GraphModule) -> fx.GraphModule:
+    """Find out which values a perturbation reaches.
+
+    Before: a canonical graph, and a request that names the inputs carrying regions.
+    After:  kinds `region`, `perturbed` and `exact` on every node; each perturbed node applies an operator that can
+            bound the operands it gets.
+
+    Raises:
+        UnsupportedOperatorError: names every perturbed node without a rule, all in one message.
+        GraphError: the output does not depend on any region.
+    """
+    graph, copies = fx.Graph(), {}
+    for node in module.graph.nodes:
+        copy_into(graph, node, copies)
+    sources = [n for n in graph.nodes if n.op == "placeholder" and n.name in request_of(module).regions]
+    reached = reached_from(graph, sources, blocked=_is_exact_anyway)
+    for node in graph.nodes:
+        node.meta["kind"] = "region" if node in sources else "perturbed" if node in reached else "exact"
+    problems = [p for node in graph.nodes if (p := _problem(node)) is not None]
+    if problems:
+        raise UnsupportedOperatorError(_unsupported_message(module, problems))
+    if graph.output_node() not in reached:
+        raise GraphError(f"the output of {type(module.model).__name__} does not depend on the perturbed input")
+    return rebuilt(module, graph)
+
+
+def _is_exact_anyway(node: fx.Node) -> bool:
+    return reads_metadata_only(node) or node.target is regions.center
+
+
+def _problem(node: fx.Node) -> str | None:
+    """Why a node has no bounds, or None."""
+    if kind(node) != "perturbed" or node.op == "output":
+        return None
+    op = operator_of(node)
+    spelling = f"{_spelling(node)} ({describe(node)})"
+    if op is None:
+        return f"{spelling}: {node.meta.get('refused', 'no bound rule for this operator')}"
+    bounded = [name for name, arg in zip(_parameters(op), node.args, strict=False) if _is_bounded(arg)]
+    if not set(bounded) <= set(op.operands):
+        wrong = ", ".join(sorted(set(bounded) - set(op.operands)))
+        return f"{spelling}: {op.name} has bounds in {', '.join(op.operands)} only, but `{wrong}` is perturbed here"
+    if len(bounded) > 1 and not op.joint:
+        return f"{spelling}: {op.name} of two perturbed values has no bound rule yet"
+    return None
+
+
+def _parameters(op: Operator) -> list[str]:
+    return list(op.forward.__code__.co_varnames[: op.forward.__code__.co_argcount])
+
+
+def _is_bounded(arg: Any) -> bool:
+    return any(kind(node) in ("perturbed", "region") for node in node_arguments(arg))
+
+
+def _spelling(node: fx.Node) -> str:
+    if node.op == "call_method":
+        return f"x.{node.target}()"
+    name = getattr(node.target, "__name__", str(node.target))
+    module = getattr(node.target, "__module__", None) or ""
+    return f"{module}.{name}" if module and "boundgraph" not in module else name
+
+
+def _unsupported_message(module: fx.GraphModule, problems: list[str]) -> str:
+    lines = "\n".join(f"  - {problem}" for problem in problems)
+    return (
+        f"{type(module.model).__name__} uses {len(problems)} operator(s) that cannot be bounded:\n{lines}\n"
+        "An operator can be added from your own package with boundgraph.register(Operator(...)); "
+        "see boundgraph/ops/relu.py for a room to imitate."
+    )
+
+
+def fold_constants(module: fx.GraphModule) -> fx.GraphModule:
+    """Compute once what depends on nothing but constants of the code.
+
+    Before: exact calls on literals and traced constants.
+    After:  their results, as constants. Parameters and buffers stay live: they are never folded.
+    """
+    graph, copies = fx.Graph(), {}
+    for node in module.graph.nodes:
+        value = _constant_value(module, node, copies)
+        if value is None:
+            copy_into(graph, node, copies)
+        elif isinstance(value, Tensor):
+            copies[node] = graph.get_attr(module.constants.add(value))
+            copies[node].meta["kind"] = "exact"
+        else:
+            copies[node] = value
+    return rebuilt(module, graph)
+
+
+def _constant_value(module: fx.GraphModule, node: fx.Node, copies: dict[fx.Node, Any]) -> Any:
+    if node.op not in ("call_function", "call_method") or kind(node) != "exact" or not node.users:
+        return None
+    sources = [copies[source] for source in node.all_input_nodes]
+    known = (not isinstance(s, fx.Node) or str(s.target).startswith("constants.") for s in sources)
+    if not all(known) or _is_random(node):
+        return None
+    values = {s: _attribute(module, s) for s in sources if isinstance(s, fx.Node)}
+    args, kwargs = mapped((node.args, dict(node.kwargs)), lambda n: values.get(copies[n], copies[n]))
+    with torch.no_grad():
+        if node.op == "call_method":
+            return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+        return node.target(*args, **kwargs)  # type: ignore[operator]
+
+
+def _is_random(node: fx.Node) -> bool:
+    tags = getattr(node.target, "tags", ())
+    return torch.Tag.nondeterministic_seeded in tags
+
+
+def _attribute(module: fx.GraphModule, node: fx.Node) -> Tensor:
+    holder, name = str(node.target).split(".")
+    return getattr(getattr(module, holder), name)
+
+
+def batch_norm_to_affine(module: fx.GraphModule) -> fx.GraphModule:
+    """Turn batch normalisation into a per-channel affine map.
+
+    Before: `batch_norm` nodes, with `training` known.
+    After:  eval: scale and shift from the running statistics. Train: from the mean and variance of a clean forward
+            pass of the same batch (Shi et al. 2021), whose nodes `*_clean` start at the centre of the region.
+    """
+    graph, copies = fx.Graph(), {}
+    clean: dict[fx.Node, fx.Node] = {}
+    for node in module.graph.nodes:
+        if node.target is not batch_norm.batch_norm or kind(node) == "exact":
+            copy_into(graph, node, copies)
+            continue
+        x, mean, variance, weight, bias, training, _, eps = mapped(node.args, lambda old: copies[old])
+        if training or mean is None:
+            source = _clean_value(graph, x, clean)
+            target, args = batch_norm.batch_scale_and_shift, (source, weight, bias, eps)
+        else:
+            target, args = batch_norm.running_scale_and_shift, (mean, variance, weight, bias, eps)
+        pair = emit(graph, target, args, "exact", f"{node.name}_affine", origin=node)
+        parts = [emit(graph, _item, (pair, i), "exact", f"{node.name}_{what}") for i, what in enumerate(("scale", "shift"))]
+        copies[node] = emit(graph, batch_norm.forward, (x, *parts), "perturbed", node.name, origin=node)
+    return rebuilt(module, graph)
+
+
+def _item(pair: tuple[Any, ...], index: int) -> Any:
+    return pair[index]
+
+
+def _clean_value(graph: fx.Graph, node: fx.Node, clean: dict[fx.Node, fx.Node]) -> fx.Node:
+    """The node's value at the centre of the region, emitted once."""
+    if kind(node) == "exact":
+        return node
+    for step in [n for n in graph.nodes if kind(n) in ("region", "perturbed")]:
+        if step in clean:
+            continue
+        if kind(step) == "region":
+            clean[step] = emit(graph, regions.center, (step,), "exact", f"{step.name}_clean", origin=step)
+        else:
+            args = mapped(step.args, lambda n: clean.get(n, n))
+            clean[step] = emit(graph, step.target, args, "exact", f"{step.name}_clean", origin=step)  # type: ignore[arg-type]
+    return clean[node]
+
+
+def require_no_randomness(graph: fx.Graph, model: Any) -> None:
+    """Reject graphs that draw random numbers outside dropout: their bounds would hold for one draw only."""
+    for node in graph.nodes:
+        if _is_random(node) and operator.find_alias(node.target) is None:
+            raise CaptureError(f"{type(model).__name__} draws random numbers ({describe(node)}); bounds need a fixed function")

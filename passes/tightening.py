@@ -1,0 +1,124 @@
+"""Full CROWN: every pre-activation gets its own backward walk, so that relaxations rest on tighter intervals."""
+
+from __future__ import annotations
+
+from torch import fx
+
+from boundgraph import regions
+from boundgraph.tightening import MEMORY, tighten_rows
+from passes.crown import Walk, relaxation
+from passes.graphs import ancestors, copy_into, emit, kind, node_arguments, operator_of, rebuilt, request_of
+
+
+def preactivations(module: fx.GraphModule, *, slope: str = "adaptive", memory: int = MEMORY) -> fx.GraphModule:
+    """Bound the operands of non-linear nodes by a CROWN walk each, in chunks of rows of at most `memory` bytes.
+
+    Before: a graph of intervals.
+    After:  each operand `p` of a non-linear node has a node `p_tightened`, the intersection of its interval with the
+            bounds of a nested walk graph, run for the rows whose neurons are unstable; later nodes read that instead.
+    """
+    return _tighten(module, slope, memory, through_relaxations=True)
+
+
+def first_layer(module: fx.GraphModule, *, memory: int = MEMORY) -> fx.GraphModule:
+    """Bound what is linear in an l_p ball by the ball's own dual norm, instead of by its box.
+
+    Before: a graph of intervals.
+    After:  if some region is a ball other than a box, operands of non-linear nodes that depend on regions through
+            linear operators alone have exact bounds; otherwise the same graph.
+    """
+    if not request_of(module).balls:
+        return module
+    return _tighten(module, "adaptive", memory, through_relaxations=False)
+
+
+def _tighten(module: fx.GraphModule, slope: str, memory: int, through_relaxations: bool) -> fx.GraphModule:
+    graph, copies = fx.Graph(), {}
+    relaxations: dict[fx.Node, fx.Node] = {}
+    finished: set[fx.Node] = set()
+    walks: dict[str, fx.GraphModule] = {}
+    for node in module.graph.nodes:
+        op = operator_of(node) if kind(node) == "interval" else None
+        for operand in _operands(node) if op is not None and op.relax is not None else ():
+            current = copies[operand]
+            if current in finished or not _worth_a_walk(current, request_of(module).balls, through_relaxations):
+                continue
+            copies[operand] = _emit_tightened(module, graph, current, node, copies, relaxations, walks, memory)
+            finished.add(copies[operand])
+        copied = copy_into(graph, node, copies)
+        if op is not None and op.relax is not None and through_relaxations:
+            relaxations[copied] = relaxation(graph, copied, slope)
+    return rebuilt(module, graph, walks)
+
+
+def _operands(node: fx.Node) -> list[fx.Node]:
+    return [source for source in node_arguments(node.args) if kind(source) == "interval"]
+
+
+def _worth_a_walk(operand: fx.Node, balls: bool, through_relaxations: bool) -> bool:
+    """Whether a walk can improve on the interval: not on an input, nor after one affine layer of a box."""
+    above = [n for n in (*ancestors(operand), operand) if kind(n) == "interval" and n.target is not regions.interval]
+    linear = all((op := operator_of(n)) is not None and op.relax is None for n in above)
+    if linear:
+        return bool(above) and (balls or len(above) > 1)
+    return through_relaxations
+
+
+def _emit_tightened(
+    module: fx.GraphModule,
+    graph: fx.Graph,
+    operand: fx.Node,
+    reader: fx.Node,
+    copies: dict[fx.Node, fx.Node],
+    relaxations: dict[fx.Node, fx.Node],
+    walks: dict[str, fx.GraphModule],
+    memory: int,
+) -> fx.Node:
+    name = operand.meta["of"]
+    walk, captured = _nested_walk(module, operand, relaxations)
+    walks[f"{name}_walk"] = walk
+    held = graph.create_node("get_attr", f"{name}_walk", name=f"{name}_walk")
+    held.meta["kind"] = "walk"
+    op = operator_of(reader)
+    assert op is not None
+    mask = None
+    relaxed = any(kind(outer) == "relaxation" for outer in captured)
+    if op.unstable is not None and relaxed and _reads_once(copies, operand):
+        args = fx.node.map_arg(reader.args, lambda n: copies[n])
+        mask = emit(graph, op.unstable, args, "exact", f"{name}_unstable", reader)
+    tightened = emit(
+        graph, tighten_rows, (held, operand, mask, captured, memory), "interval", f"{name}_tightened", operand
+    )
+    tightened.meta.update(of=name)
+    return tightened
+
+
+def _reads_once(copies: dict[fx.Node, fx.Node], operand: fx.Node) -> bool:
+    """Whether one non-linear node alone reads the operand, so that its stable neurons need no better bounds."""
+    original = next(old for old, new in copies.items() if new is operand)
+    readers = [user for user in original.users if kind(user) == "interval" and (op := operator_of(user)) and op.relax]
+    return len(readers) == 1
+
+
+def _nested_walk(
+    module: fx.GraphModule, operand: fx.Node, relaxations: dict[fx.Node, fx.Node]
+) -> tuple[fx.GraphModule, list[fx.Node]]:
+    """A graph (rows, *captured) -> bounds of the rows, and the outer nodes it captures."""
+    graph = fx.Graph()
+    rows = graph.placeholder("rows")
+    rows.meta["kind"] = "form"
+    inside: dict[fx.Node, fx.Node] = {}
+
+    def capture(outer: fx.Node) -> fx.Node:
+        if outer not in inside:
+            with graph.inserting_after(list(inside.values())[-1] if inside else rows):
+                inside[outer] = graph.placeholder(outer.name)
+            inside[outer].meta.update(outer.meta)
+        return inside[outer]
+
+    walk = Walk(graph, capture, lambda node: capture(relaxations[node]))
+    above = ancestors(operand)
+    body = [n for n in operand.graph.nodes if kind(n) == "interval" and (n in above or n is operand)]
+    minima = walk.run(body, {operand: rows})
+    graph.output(walk.total(minima))
+    return rebuilt(module, graph, {}), list(inside)

@@ -1,0 +1,104 @@
+"""Settings: where they come from, which make no sense, and what each message says."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from boundgraph.training import SmoothedSchedule
+from zoo.config import PRESETS, conflicts, read_toml, resolve
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_every_data_set_has_complete_defaults() -> None:
+    for dataset in PRESETS:
+        assert resolve({"dataset": dataset}).dataset == dataset
+    assert (resolve({}).dataset, resolve({}).model, resolve({}).method) == ("digits", "digits_cnn", "crown-ibp")
+
+
+def test_flags_override_the_file_and_the_file_overrides_defaults(tmp_path: Path) -> None:
+    file = read_toml(write(tmp_path / "run.toml", 'dataset = "mnist"\neps = 0.2\nbatch-size = 128\nlr = 1\n'))
+    config = resolve({"eps": 0.1}, file)
+    assert (config.dataset, config.eps, config.batch_size, config.lr) == ("mnist", 0.1, 128, 1.0)
+    assert (config.epochs, config.warmup, config.ramp) == (100, 1, 60)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epsilon = 0.1\nlr = 0.1\nspeed = 3", "unknown settings epsilon, speed; there are: dataset, model"),
+        ('eps = "0.1"', "eps must be of type float, not '0.1'"),
+        ("epochs = 2.5", "epochs must be of type int, not 2.5"),
+        ("epochs = true", "epochs must be of type int, not True"),
+        ("seed = inf", "seed must be of type int, not inf"),
+        ("eps = ", "cannot read the configuration .*run.toml"),
+    ],
+)
+def test_bad_files(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_toml(write(tmp_path / "run.toml", text))
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"cannot read the configuration .*none\.toml"):
+        read_toml(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"dataset": "svhn"}, "unknown --dataset 'svhn'; there are: digits, mnist, fashion-mnist"),
+        ({"model": "cnn"}, "unknown model 'cnn' for digits; there are: digits_cnn"),
+        ({"method": "crown"}, "unknown --method 'crown'; there are: ibp, crown-ibp"),
+        ({"schedule": "cosine"}, "unknown --schedule 'cosine'; there are: linear, smoothed"),
+        ({"eps": -0.1}, "--eps must not be negative, not -0.1"),
+        ({"eps": float("nan")}, "--eps must not be negative, not nan"),
+        ({"lr": 0.0}, "--lr must be positive, not 0.0"),
+        ({"batch_size": 0}, "--batch-size must be positive, not 0"),
+        ({"kappa_final": 1.5}, r"--kappa-final must lie in \[0, 1\], not 1.5"),
+        ({"threads": 0}, "--threads must be positive, not 0"),
+        ({"epochs": 3}, r"eps would never reach 0\.1: .* take more than --epochs 3"),
+        ({"method": "ibp", "beta_final": 1.0}, "--method ibp takes neither"),
+    ],
+)
+def test_settings_that_make_no_sense(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        resolve(given)
+
+
+def test_directory_names_the_run() -> None:
+    assert resolve({}).directory == Path("runs/digits-digits_cnn-crown-ibp-eps0.1-seed0")
+    assert resolve({"out": "here"}).directory == Path("here")
+
+
+def test_weights_follow_the_radius() -> None:
+    config = resolve({"eps": 0.4, "kappa_final": 0.5})
+    assert (config.kappa(0.0), config.beta(0.0)) == (1.0, 1.0)
+    assert (config.kappa(0.2), config.beta(0.2)) == (0.75, 0.5)
+    assert (config.kappa(0.4), config.beta(0.4)) == (0.5, 0.0)
+    assert resolve({"method": "ibp"}).beta(0.0) == 0.0
+
+
+def test_radius_is_zero_in_the_warmup_and_full_after_the_ramp() -> None:
+    schedule = resolve({"warmup": 2, "ramp": 4, "epochs": 6, "eps": 0.2}).radius_schedule(steps_per_epoch=10)
+    assert (schedule(20), schedule(60)) == (0.0, 0.2)
+    assert 0 < schedule(21) < schedule(59) < 0.2
+    assert isinstance(resolve({"schedule": "smoothed"}).radius_schedule(10), SmoothedSchedule)
+
+
+def test_learning_rate_falls_only_after_the_ramp() -> None:
+    config = resolve({"dataset": "mnist"})
+    rates = {epoch: config.learning_rate(epoch) for epoch in (0, 61, 70, 71, 80, 81, 99)}
+    assert rates == {0: 5e-4, 61: 5e-4, 70: 5e-4, 71: 2.5e-4, 80: 2.5e-4, 81: 1.25e-4, 99: 6.25e-5}
+
+
+def test_only_settings_that_change_the_training_conflict() -> None:
+    config = resolve({})
+    harmless = dataclasses.replace(config, epochs=99, threads=1, out="elsewhere", data_dir="data")
+    assert conflicts(config, harmless) == []
+    assert conflicts(config, dataclasses.replace(config, eps=0.2, seed=3)) == ["--eps 0.2, not 0.1", "--seed 3, not 0"]

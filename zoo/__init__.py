@@ -1,0 +1,10 @@
+"""Small models, data sets and certified training runs that go with boundgraph.
+
+`python -m zoo.train`, `python -m zoo.evaluate CHECKPOINT` and `python -m zoo.list` are the command lines;
+`zoo.build(name, dataset)` makes an untrained model.
+"""
+
+from zoo.errors import ZooError
+from zoo.models import build
+
+__all__ = ["ZooError", "build"]
