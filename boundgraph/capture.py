@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.proxy import TraceError
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from boundgraph.errors import CaptureError
 from boundgraph.export import export_graph
@@ -91,6 +92,25 @@ class _LiveTracer(fx.Tracer):
         return output
 
 
+_RANDOM = frozenset(
+    getattr(torch, name)
+    for name in ("rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like", "normal", "bernoulli",
+                 "multinomial", "poisson")
+) | frozenset(getattr(Tensor, name) for name in ("uniform_", "normal_", "bernoulli_", "random_", "exponential_"))  # fmt: skip
+
+
+class _NoRandomness(TorchFunctionMode):
+    """Refuses random numbers while tracing: they would be drawn once and become constants of the graph."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
+        if func in _RANDOM:
+            raise CaptureError(
+                f"forward draws random numbers ({func.__name__}); bounds need a fixed function: call .eval(), or pass the "
+                "random tensor in as an input"
+            )
+        return func(*args, **(kwargs or {}))
+
+
 class _Proxy(fx.Proxy):
     """Records `x += y` as what it is: fx by itself would write `x + y`, which is wrong when x has a second name."""
 
@@ -159,7 +179,8 @@ def capture(model: nn.Module, constants: Constants, example_inputs: Sequence[Any
         CaptureError: the model branches on tensor values or does something else a graph cannot hold.
     """
     try:
-        graph = _LiveTracer(constants, _number_of_inputs(model, example_inputs)).trace(model)
+        with _NoRandomness():
+            graph = _LiveTracer(constants, _number_of_inputs(model, example_inputs)).trace(model)
     except Exception as error:
         if example_inputs is None:
             raise CaptureError(_tracing_failed(model, error)) from error

@@ -10,11 +10,10 @@ import torch
 from torch import fx, nn
 from torch.fx import GraphModule
 
-from boundgraph import methods
 from boundgraph.capture import Constants, capture, check_capture, graph_module
 from boundgraph.methods import Pipeline, pass_name
 from passes import check
-from passes.graphs import Pass, Request, kind
+from passes.graphs import Request, kind
 from passes.primal import require_no_randomness
 
 
@@ -75,16 +74,7 @@ def captured_module(
     model: nn.Module, constants: Constants, example_inputs: Sequence[Any] | None
 ) -> GraphModule:
     """Capture the model in its present mode and compare it with the model where example inputs allow it."""
-    before = torch.get_rng_state()
     graph = capture(model, constants, example_inputs)
-    if not torch.equal(before, torch.get_rng_state()):
-        torch.set_rng_state(before)
-        from boundgraph.errors import CaptureError
-
-        raise CaptureError(
-            f"{type(model).__name__} draws random numbers in forward; bounds need a fixed function. Call .eval(), or pass "
-            "the random tensor in as an input."
-        )
     module = graph_module(graph, model, constants)
     require_no_randomness(graph, model)
     if example_inputs is not None and not model.training:
@@ -103,6 +93,3 @@ def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
-
-
-__all__ = ["Pass", "Plan", "build", "captured_module", "in_mode", "methods", "with_interval_outputs"]
