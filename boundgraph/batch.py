@@ -30,5 +30,3 @@ def require_inner_dims(dims: int | Sequence[int] | None, ndim: int, what: str) -
             f"{what} over dimension 0 mixes examples of the batch, so it has no per-example bounds; "
             f"name the dimensions to use, among 1..{ndim - 1}"
         )
-
-

@@ -62,5 +62,7 @@ def draw(graph: fx.Graph, path: str) -> str:
     try:
         target.write_bytes(picture.pipe(format=target.suffix.removeprefix(".") or "svg"))
     except graphviz.ExecutableNotFound as error:
-        raise ImportError("drawing needs the program `dot` of Graphviz on the PATH (e.g. apt install graphviz)") from error
+        raise ImportError(
+            "drawing needs the program `dot` of Graphviz on the PATH (e.g. apt install graphviz)"
+        ) from error
     return path

@@ -79,10 +79,20 @@ def shifted(relaxation: Relaxation, constant: Tensor | None) -> Relaxation:
 
 def inner(coefficients: Tensor, value: Tensor) -> Tensor:
     """<coefficients[example, row], value[example]>: (batch | 1, rows, *shape), (batch | 1, *shape) -> (batch | 1, rows)."""
-    rows, values = coefficients.flatten(2), value.flatten(1)
+    rows, values = per_row(coefficients), per_example(value)
     if rows.shape[0] == 1:  # one set of coefficients for all examples: a plain matrix product
         return values @ rows[0].mT
     return torch.matmul(rows, values.unsqueeze(-1)).squeeze(-1)
+
+
+def per_row(coefficients: Tensor) -> Tensor:
+    """(batch | 1, rows, *shape) -> (batch | 1, rows, numel), also for a node with one number per example."""
+    return coefficients.flatten(2) if coefficients.dim() > 2 else coefficients.unsqueeze(2)
+
+
+def per_example(value: Tensor) -> Tensor:
+    """(batch, *shape) -> (batch, numel)."""
+    return value.flatten(1) if value.dim() > 1 else value.unsqueeze(1)
 
 
 def aligned(constant: Tensor, form: LinearForm) -> Tensor:
@@ -94,8 +104,8 @@ def aligned(constant: Tensor, form: LinearForm) -> Tensor:
 def weighted_sum(form: LinearForm, constant: Any) -> Tensor:
     """<coefficients, constant> for a number or a tensor that broadcasts against the node."""
     if not isinstance(constant, Tensor):
-        return form.coefficients.flatten(2).sum(2) * constant
-    return (form.coefficients * aligned(constant, form)).flatten(2).sum(2)
+        return per_row(form.coefficients).sum(2) * constant
+    return per_row(form.coefficients * aligned(constant, form)).sum(2)
 
 
 def sum_to(coefficients: Tensor, node_shape: torch.Size) -> Tensor:

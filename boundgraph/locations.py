@@ -11,7 +11,9 @@ import networkx
 import torch
 from torch import fx
 
-_LIBRARY_FOLDERS = tuple(os.path.dirname(os.path.abspath(path or "")) for path in (torch.__file__, networkx.__file__, __file__))
+_LIBRARY_FOLDERS = tuple(
+    os.path.dirname(os.path.abspath(path or "")) for path in (torch.__file__, networkx.__file__, __file__)
+)
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)(?:\n\s+(?P<code>.+))?')
 
 

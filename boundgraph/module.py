@@ -120,9 +120,7 @@ class BoundedModule(nn.Module):
 
     # ------------------------------------------------------------------ looking inside
 
-    def plan(
-        self, *, spec: bool = False, sides: str = "both", regions: Sequence[str] | None = None
-    ) -> Plan:
+    def plan(self, *, spec: bool = False, sides: str = "both", regions: Sequence[str] | None = None) -> Plan:
         """The graph that a call would run, with all its stages, in the model's present mode.
 
         regions: names of the perturbed inputs; all of them if not given.
@@ -251,7 +249,9 @@ class BoundedModule(nn.Module):
     ) -> tuple[Tensor | Region, ...]:
         names = self.input_names
         if len(inputs) != len(names):
-            raise RegionError(f"the model takes {len(names)} input(s) ({', '.join(names)}), but {len(inputs)} were given")
+            raise RegionError(
+                f"the model takes {len(names)} input(s) ({', '.join(names)}), but {len(inputs)} were given"
+            )
         if eps is not None:
             if len(inputs) != 1:
                 raise RegionError("eps is short for a model with one input; give LpBall(x, eps) for the perturbed ones")

@@ -65,7 +65,9 @@ def _canonical_arguments(forward: Callable[..., Any]) -> Adapter:
 
     def bind(*args: Any, **kwargs: Any) -> tuple:
         names = {"input": "x", "self": "x", "axis": "dim"}
-        renamed = {names.get(key, key) if names.get(key) in signature.parameters else key: kwargs[key] for key in kwargs}
+        renamed = {
+            names.get(key, key) if names.get(key) in signature.parameters else key: kwargs[key] for key in kwargs
+        }
         bound = signature.bind(*args, **renamed)
         bound.apply_defaults()
         return bound.args

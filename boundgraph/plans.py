@@ -70,9 +70,7 @@ def with_interval_outputs(module: GraphModule) -> GraphModule:
     return result
 
 
-def captured_module(
-    model: nn.Module, constants: Constants, example_inputs: Sequence[Any] | None
-) -> GraphModule:
+def captured_module(model: nn.Module, constants: Constants, example_inputs: Sequence[Any] | None) -> GraphModule:
     """Capture the model in its present mode and compare it with the model where example inputs allow it."""
     graph = capture(model, constants, example_inputs)
     module = graph_module(graph, model, constants)

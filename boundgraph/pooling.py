@@ -45,7 +45,8 @@ def window_indices(
         starts = torch.arange(outputs, device=device).unsqueeze(1) * s - p
         position = starts + torch.arange(k, device=device) * d  # (outputs, k)
         valid = (position >= 0) & (position < size)
-        index = (index[:, None, :, None] * size + position.clamp(0, size - 1)[None, :, None, :]).flatten(2).flatten(0, 1)
+        index = (
+            (index[:, None, :, None] * size + position.clamp(0, size - 1)[None, :, None, :]).flatten(2).flatten(0, 1)
+        )
         inside = (inside[:, None, :, None] & valid[None, :, None, :]).flatten(2).flatten(0, 1)
     return index.masked_fill(~inside, 0), inside
-

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from boundgraph.errors import RegionError
-from boundgraph.linear_forms import inner
+from boundgraph.linear_forms import inner, per_example, per_row
 from boundgraph.values import Interval, LinearForm
 
 Limit = float | Tensor
@@ -96,7 +96,7 @@ class LpBall(Region):
             return minimum_on_box(form, self.interval())
         # sound: by Hoelder |<A, d>| <= ||A||_q ||d||_p with 1/p + 1/q = 1, and some d in the ball attains it.
         dual = self.norm / (self.norm - 1) if self.norm > 1 else math.inf
-        size = torch.linalg.vector_norm(form.coefficients.flatten(2), ord=dual, dim=2)
+        size = torch.linalg.vector_norm(per_row(form.coefficients), ord=dual, dim=2)
         eps = self.eps.reshape(-1, 1) if isinstance(self.eps, Tensor) else self.eps
         on_ball = inner(form.coefficients, self.center) + form.bias - eps * size
         if not self.clipped:
@@ -113,8 +113,8 @@ class LpBall(Region):
         #   sum_i min_{d_i in box} (A_i d_i + m |d_i|^p / p) - m eps^p / p;
         the best m, where the ball constraint is just met, is found by bisection and makes the bound tight.
         """
-        p, a = self.norm, form.coefficients.flatten(2)
-        low, high = ((end - self.center).flatten(1).unsqueeze(1) for end in (self.lower, self.upper))
+        p, a = self.norm, per_row(form.coefficients)
+        low, high = (per_example(end - self.center).unsqueeze(1) for end in (self.lower, self.upper))
 
         def response(multiplier: Tensor) -> Tensor:
             m = multiplier.unsqueeze(-1)
@@ -188,8 +188,6 @@ def _valid_clip(clip: Sequence[Limit], x: Tensor) -> tuple[Limit, Limit]:
         raise RegionError(f"clip must be a pair (low, high), not {len(clip)} values")
     low, high = (limit.to(x) if isinstance(limit, Tensor) else limit for limit in clip)
     return low, high
-
-
 
 
 # What emitted graphs call. Plain functions, because a graph names its targets.

@@ -64,30 +64,30 @@ def _slope_at_kink(low: Tensor, high: Tensor, chord: Tensor, left_slope: float, 
 def s_shaped(
     function: Function, slope_at: Function, curvature_at: Function, point_with_slope: Function, x: Interval
 ) -> Relaxation:
-    """Lines around a rising function, convex below 0, concave above, with f(x) + f(-x) = 2 f(0).
+    """Lines around a rising function, convex below 0, concave above, whose slope is even.
 
     slope_at, curvature_at: f' and f''. point_with_slope: the x >= 0 with f'(x) = slope.
     """
 
-    def upper_line(low: Tensor, high: Tensor) -> Line:
-        slope = _upper_slope(function, slope_at, curvature_at, low, high)
+    def upper_line(curve: Function, low: Tensor, high: Tensor) -> Line:
+        slope = _upper_slope(curve, slope_at, curvature_at, low, high)
         # sound: f(x) - m x is largest at an end or at the point right of 0 where f' = m; clamping that point to the
         # interval yields an end when it lies outside
         with torch.no_grad():
             turn = point_with_slope(slope)
         turn = torch.minimum(torch.maximum(turn, low), high)
-        excess = [function(point) - slope * point for point in (low, high, turn)]
+        excess = [curve(point) - slope * point for point in (low, high, turn)]
         return Line(slope, torch.maximum(torch.maximum(excess[0], excess[1]), excess[2]))
 
-    upper, mirrored = upper_line(x.lower, x.upper), upper_line(-x.upper, -x.lower)
-    twice_middle = 2 * function(torch.zeros_like(x.lower))
-    # sound: f(x) = 2 f(0) - f(-x) >= 2 f(0) - (upper line of f on [-u, -l] at -x)
-    return Relaxation(Line(mirrored.slope, twice_middle - mirrored.intercept), upper)
+    def turned(point: Tensor) -> Tensor:  # f turned about the origin: of the same shape, with the same slopes
+        return -function(-point)
+
+    below = upper_line(turned, -x.upper, -x.lower)
+    # sound: f(x) = -turned(-x) >= -(line above `turned` at -x)
+    return Relaxation(Line(below.slope, -below.intercept), upper_line(function, x.lower, x.upper))
 
 
-def _upper_slope(
-    function: Function, slope_at: Function, curvature_at: Function, low: Tensor, high: Tensor
-) -> Tensor:
+def _upper_slope(function: Function, slope_at: Function, curvature_at: Function, low: Tensor, high: Tensor) -> Tensor:
     """Slope of the upper line: tangent where the function is concave, chord where that lies above, else the tangent
     through the left end."""
     middle_slope = slope_at((low + high) / 2)
@@ -105,9 +105,7 @@ _BISECTIONS = 24
 _FAR = 40.0  # beyond it the slope of every supported S-shape is below float32's resolution of 1
 
 
-def _tangent_point(
-    function: Function, slope_at: Function, curvature_at: Function, low: Tensor, high: Tensor
-) -> Tensor:
+def _tangent_point(function: Function, slope_at: Function, curvature_at: Function, low: Tensor, high: Tensor) -> Tensor:
     """The point right of 0 whose tangent passes through (low, f(low)), for low < 0 < high; anything elsewhere.
 
     Bisection finds it without gradient; one Newton step adds the gradient that the implicit function theorem gives.

@@ -20,7 +20,9 @@ def margin_spec(labels: Tensor, num_classes: int, dtype: torch.dtype | None = No
         RegionError: labels are not integers of shape (batch,), or lie outside the classes.
     """
     if labels.dim() != 1 or labels.is_floating_point():
-        raise RegionError(f"labels must be integers of shape (batch,), not {labels.dtype} of shape {tuple(labels.shape)}")
+        raise RegionError(
+            f"labels must be integers of shape (batch,), not {labels.dtype} of shape {tuple(labels.shape)}"
+        )
     if readable(labels) and labels.numel() and not bool(((labels >= 0) & (labels < num_classes)).all()):
         raise RegionError(f"labels range from {labels.min()} to {labels.max()}, but there are {num_classes} classes")
     others = torch.arange(num_classes - 1, device=labels.device).expand(labels.shape[0], -1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from boundgraph.linear_forms import read_sides, select_sides
+from boundgraph.linear_forms import per_example, read_sides, select_sides
 from boundgraph.regions import readable
 from boundgraph.values import Interval, LinearForm, intersect, node_numel
 
@@ -47,7 +47,7 @@ def _unstable_rows(
     walk: Callable[..., Tensor], interval: Interval, unstable: Tensor, captured: Sequence[Any], memory: int
 ) -> Interval:
     """Per example its unstable elements; examples with fewer are filled up, and what fills up is not used."""
-    wanted = unstable.flatten(1)
+    wanted = per_example(unstable)
     most = int(wanted.sum(1).max())
     if most == 0:
         return interval
@@ -56,7 +56,7 @@ def _unstable_rows(
     sides = []
     parts = [_bounds_of_rows(walk, rows, interval, captured) for rows in _chunks(chosen, interval, captured, memory)]
     for old, new in zip(interval, zip(*parts, strict=True), strict=True):
-        flat = old.flatten(1)
+        flat = per_example(old)
         kept = flat.gather(1, chosen)
         sides.append(flat.scatter(1, chosen, torch.where(used, torch.cat(new, 1), kept)).view_as(old))
     return intersect(interval, Interval(*sides))
@@ -67,7 +67,7 @@ def _bounds_of_rows(
 ) -> tuple[Tensor, Tensor]:
     """Lower and upper bounds of the elements `rows`, (batch | 1, chunk), as (batch, chunk)."""
     coefficients = F.one_hot(rows, node_numel(interval)).to(interval.lower.dtype)
-    form = LinearForm(coefficients.unflatten(2, interval.shape[1:]), coefficients.new_zeros(rows.shape))
+    form = LinearForm(coefficients.reshape(*rows.shape, *interval.shape[1:]), coefficients.new_zeros(rows.shape))
     lower, upper, _ = read_sides(walk(select_sides(form, "both"), *captured), "both")
     assert lower is not None
     assert upper is not None

@@ -126,5 +126,7 @@ class Walk:
             total = self.emit(python_operator.add, (total, minimum), "bounds", "rows_minimum")
         return total
 
-    def emit(self, target: Callable[..., Any], args: tuple, kind: str, name: str, origin: fx.Node | None = None) -> fx.Node:
+    def emit(
+        self, target: Callable[..., Any], args: tuple, kind: str, name: str, origin: fx.Node | None = None
+    ) -> fx.Node:
         return emit(self.graph, target, args, kind, name, origin)

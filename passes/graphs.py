@@ -43,9 +43,7 @@ def walks_of(module: fx.GraphModule) -> dict[str, fx.GraphModule]:
     return module.meta.get("walks", {})
 
 
-def rebuilt(
-    module: fx.GraphModule, graph: fx.Graph, walks: dict[str, fx.GraphModule] | None = None
-) -> fx.GraphModule:
+def rebuilt(module: fx.GraphModule, graph: fx.Graph, walks: dict[str, fx.GraphModule] | None = None) -> fx.GraphModule:
     """A GraphModule with another graph, the same model and constants, and the same request."""
     walks = walks_of(module) if walks is None else walks
     result = graph_module(graph, module.model, module.constants, walks)
@@ -105,7 +103,9 @@ def to_networkx(graph: fx.Graph) -> networkx.DiGraph:
     result = networkx.DiGraph()
     for node in graph.nodes:
         op = operator_of(node)
-        result.add_node(node.name, kind=kind(node), op=node.op, operator=op.name if op else None, target=str(node.target))
+        result.add_node(
+            node.name, kind=kind(node), op=node.op, operator=op.name if op else None, target=str(node.target)
+        )
         for source in node.all_input_nodes:
             result.add_edge(source.name, node.name)
     return result

@@ -189,7 +189,9 @@ def batch_norm_to_affine(module: fx.GraphModule) -> fx.GraphModule:
         else:
             target, args = batch_norm.running_scale_and_shift, (mean, variance, weight, bias, eps)
         pair = emit(graph, target, args, "exact", f"{node.name}_affine", origin=node)
-        parts = [emit(graph, _item, (pair, i), "exact", f"{node.name}_{what}") for i, what in enumerate(("scale", "shift"))]
+        parts = [
+            emit(graph, _item, (pair, i), "exact", f"{node.name}_{what}") for i, what in enumerate(("scale", "shift"))
+        ]
         copies[node] = emit(graph, batch_norm.forward, (x, *parts), "perturbed", node.name, origin=node)
     return rebuilt(module, graph)
 
@@ -217,4 +219,6 @@ def require_no_randomness(graph: fx.Graph, model: Any) -> None:
     """Reject graphs that draw random numbers outside dropout: their bounds would hold for one draw only."""
     for node in graph.nodes:
         if _is_random(node) and operator.find_alias(node.target) is None:
-            raise CaptureError(f"{type(model).__name__} draws random numbers ({describe(node)}); bounds need a fixed function")
+            raise CaptureError(
+                f"{type(model).__name__} draws random numbers ({describe(node)}); bounds need a fixed function"
+            )

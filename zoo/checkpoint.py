@@ -95,9 +95,11 @@ def environment() -> dict[str, Any]:
 
 
 def _random_states() -> dict[str, Any]:
-    name, key, *rest = np.random.get_state(legacy=True)
-    # plain lists, because weights_only loading knows no arrays
-    return {"torch": torch.get_rng_state(), "numpy": [name, key.tolist(), *rest], "python": random.getstate()}
+    state = np.random.get_state(legacy=False)
+    key, position = state["state"]["key"], state["state"]["pos"]
+    # a plain list, because weights_only loading knows no arrays
+    numpy = [state["bit_generator"], key.tolist(), position, state["has_gauss"], state["gauss"]]
+    return {"torch": torch.get_rng_state(), "numpy": numpy, "python": random.getstate()}
 
 
 def _installed_version(package: str) -> str:

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,18 +10,20 @@ import torch
 from torch import Tensor, nn
 
 import boundgraph
+from boundgraph.relaxations import LOWER_SLOPES
 from zoo import checkpoint, data
 from zoo.attack import pgd
 from zoo.config import CLIP
 from zoo.errors import ZooError
 from zoo.scores import correct, verified
-from zoo.terminal import Counter, application, progress_over, typer, user_errors
+from zoo.terminal import Counter, application, progress_over, set_threads, typer, user_errors
 
 app = application()
 Option = typer.Option
 
+DEFAULT_METHODS = ["ibp", "crown-ibp"]
 BATCH_SIZE = 250
-CROWN_BATCH_SIZE = 10  # CROWN bounds every neuron by a backward walk of its own, so memory grows with the model's width
+BATCH_SIZES = {"crown": 10}  # CROWN walks back from every neuron, so memory grows with the model's width
 WITHOUT_SLOPE = frozenset({"ibp"})  # methods that draw no lower line, hence have no slope to choose
 
 
@@ -60,7 +63,7 @@ def main(
     path: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A last.pt that zoo.train wrote.")],
     data_dir: Annotated[str | None, Option(help="Folder that holds MNIST/raw.  [default: as in training]")] = None,
     eps: Annotated[float | None, Option(min=0, help="l_inf radius.  [default: that of training]")] = None,
-    method: Annotated[list[str], Option(help="Bound to verify with; may be repeated.")] = ["ibp", "crown-ibp"],  # noqa: B006
+    method: Annotated[list[str], Option(help="Bound to verify with; may be repeated.")] = DEFAULT_METHODS,
     slope: Annotated[str | None, Option(help="Lower ReLU line: adaptive, zero, one or same.")] = None,
     limit: Annotated[int | None, Option(min=1, help="Only the first N test examples.")] = None,
     batch_size: Annotated[int | None, Option(min=1, help="Examples per bound computation.")] = None,
@@ -68,21 +71,22 @@ def main(
     restarts: Annotated[int, Option(min=1, help="PGD restarts from random points.")] = 3,
     step_size: Annotated[float | None, Option(min=0, help="PGD step.  [default: 2.5 eps / steps]")] = None,
     seed: Annotated[int, Option(min=0, help="Of the random starting points.")] = 0,
-    threads: Annotated[int | None, Option(min=1, help="CPU threads.  [default: PyTorch's]")] = None,
+    threads: Annotated[int | None, Option(min=1, help="CPU threads.  [default: as in training]")] = None,
     json: Annotated[Path | None, Option(help="Write the results to this file.")] = None,
 ) -> None:
     """Evaluate a checkpoint on the test split.
 
     Standard error <= PGD error <= true robust error <= verified error; an attack on a verified example is an error.
     """
-    if threads is not None:
-        torch.set_num_threads(threads)
     with user_errors():
         config, model, epochs = checkpoint.load_model(path)
+        set_threads(_or(threads, config.threads))
         eps = config.eps if eps is None else eps
         test = data.load(config.dataset, data_dir or config.data_dir).test.first(limit)
         attack = Attack(steps=steps, restarts=restarts, step_size=_or(step_size, 2.5 * eps / steps), seed=seed)
         bounds = [_bound(name, slope, batch_size) for name in method]
+        if json is not None:
+            json.parent.mkdir(parents=True, exist_ok=True)  # a bad path is better known before the work than after
         results = evaluate(model, test, eps=eps, attack=attack, bounds=bounds)
     print(report(results, f"{config.model} on {config.dataset}, {epochs} epochs"))
     if json is not None:
@@ -108,7 +112,7 @@ def evaluate(model: nn.Module, test: data.Split, *, eps: float, attack: Attack, 
             started = time.perf_counter()
             proven = _verify(bounded, test, eps, bound, counter)
             require_sound(proven, broken, str(bound))
-            certificates.append(asdict(bound) | _outcome(~proven, started))
+            certificates.append({"bound": str(bound)} | asdict(bound) | _outcome(~proven, started))
     counts = {"examples": len(test.labels), "eps": eps}
     return counts | {"standard": _outcome(wrong), "pgd": attacked, "verified": certificates}
 
@@ -132,18 +136,17 @@ def report(results: dict[str, Any], about: str) -> str:
     attack = f"{pgd['restarts']} x {pgd['steps']} steps of {pgd['step_size']:.3g}"
     rows = [("standard error", results["standard"], ""), ("PGD error", pgd, attack)]
     for bound in results["verified"]:
-        label = bound["method"] if bound["slope"] is None else f"{bound['method']}, slope {bound['slope']}"
-        rows.append(("verified error", bound, label))
+        rows.append(("verified error", bound, bound["bound"]))
     lines = [f"  {name:<15} {row['error']:7.2%}  {detail}".rstrip() for name, row, detail in rows]
     return "\n".join([f"{about}: {results['examples']} test examples, eps {results['eps']:g}", *lines])
 
 
 def _attack(model: nn.Module, test: data.Split, eps: float, attack: Attack, counter: Counter) -> Tensor:
+    find = partial(pgd, model, eps=eps, clip=CLIP, steps=attack.steps, step_size=attack.step_size)
     generator = torch.Generator().manual_seed(attack.seed)
     task, broken = counter.start("PGD"), []
     for x, labels in test.batches(BATCH_SIZE):
-        settings = {"steps": attack.steps, "step_size": attack.step_size, "restarts": attack.restarts}
-        broken.append(pgd(model, x, labels, eps=eps, clip=CLIP, generator=generator, **settings))
+        broken.append(find(x, labels, restarts=attack.restarts, generator=generator))
         counter.advance(task, len(labels))
     return torch.cat(broken)
 
@@ -161,8 +164,10 @@ def _verify(bounded: boundgraph.BoundedModule, test: data.Split, eps: float, bou
 def _bound(method: str, slope: str | None, batch_size: int | None) -> Bound:
     if method not in boundgraph.methods():
         raise ZooError(f"unknown --method {method!r}; there are: {', '.join(boundgraph.methods())}")
-    default = CROWN_BATCH_SIZE if method == "crown" else BATCH_SIZE
-    return Bound(method=method, slope=None if method in WITHOUT_SLOPE else slope, batch_size=_or(batch_size, default))
+    if slope is not None and slope not in LOWER_SLOPES:
+        raise ZooError(f"unknown --slope {slope!r}; there are: {', '.join(LOWER_SLOPES)}")
+    own_slope = None if method in WITHOUT_SLOPE else slope
+    return Bound(method=method, slope=own_slope, batch_size=_or(batch_size, BATCH_SIZES.get(method, BATCH_SIZE)))
 
 
 def _or(value: Any, default: Any) -> Any:

@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import Annotated
 
-import torch
-
 from zoo import config, data, loop
-from zoo.terminal import application, legend, training_display, typer, user_errors
+from zoo.terminal import application, legend, set_threads, training_display, typer, user_errors
 
 app = application()
 Option = typer.Option
@@ -33,7 +31,7 @@ def main(  # every setting is one option; `context.params` hands them on by name
     lr_decay_factor: Annotated[float | None, Option(help="Factor per decay period after the ramp.")] = None,
     lr_decay_every: Annotated[int | None, Option(help="Length of a decay period in epochs.")] = None,
     seed: Annotated[int | None, Option(help="Of the initial weights and the data order.  [default: 0]")] = None,
-    threads: Annotated[int | None, Option(help="CPU threads.  [default: PyTorch's]")] = None,
+    threads: Annotated[int | None, Option(help="CPU threads.  [default: 1 for digits, else PyTorch's]")] = None,
     out: Annotated[str | None, Option(help="Where the run writes.  [default: runs/<settings>]")] = None,
     config_file: Annotated[Path | None, Option("--config", help="TOML file of settings; flags override it.")] = None,
     resume: Annotated[bool, Option(help="Continue from last.pt in the output directory if it exists.")] = True,
@@ -51,8 +49,7 @@ def main(  # every setting is one option; `context.params` hands them on by name
 
 def run_training(settings: config.TrainingConfig, *, resume: bool) -> None:
     """Train, with progress on the terminal, and print the errors on the test split at the end."""
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
+    set_threads(settings.threads)
     run = loop.begin(settings, data.load(settings.dataset, settings.data_dir))
     if resume and run.last_checkpoint.exists():
         loop.resume(run)

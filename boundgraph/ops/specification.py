@@ -6,22 +6,23 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from boundgraph.linear_forms import inner, weighted_sum
+from boundgraph.errors import RegionError
+from boundgraph.linear_forms import inner, per_example, weighted_sum
 from boundgraph.operator import Operator, register
-from boundgraph.values import Interval, LinearForm, from_center
+from boundgraph.values import Interval, LinearForm, from_center, node_numel
 
 
 def forward(x: Tensor, spec: Tensor) -> Tensor:
     """x (batch, *shape), spec (batch | 1, rows, numel) -> (batch, rows)."""
-    return inner(spec, x)
+    return inner(_fitting(spec, per_example(x).shape[1]), x)
 
 
 def interval(x: Interval, spec: Tensor) -> Interval:
-    return from_center(inner(spec, x.center), inner(spec.abs(), x.radius))
+    return from_center(forward(x.center, spec), inner(spec.abs(), x.radius))
 
 
 def start(x: Interval, spec: Tensor) -> LinearForm:
-    rows = spec.reshape(*spec.shape[:2], *x.shape[1:])
+    rows = _fitting(spec, node_numel(x)).reshape(*spec.shape[:2], *x.shape[1:])
     return LinearForm(rows, spec.new_zeros(spec.shape[:2]))
 
 
@@ -35,9 +36,15 @@ SPECIFICATION = register(
 )
 
 
+def _fitting(spec: Tensor, outputs: int) -> Tensor:
+    if spec.shape[-1] != outputs:
+        raise RegionError(f"spec has {spec.shape[-1]} columns, but the model has {outputs} outputs per example")
+    return spec
+
+
 def merged_weight(spec: Tensor, weight: Tensor) -> Tensor:
     """C W: (batch | 1, rows, inputs)."""
-    return torch.matmul(spec, weight)
+    return torch.matmul(_fitting(spec, weight.shape[0]), weight)
 
 
 def merged_bias(spec: Tensor, bias: Tensor) -> Tensor:

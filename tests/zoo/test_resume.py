@@ -6,17 +6,18 @@ import time
 from pathlib import Path
 
 import torch
+from typer.testing import CliRunner
 
-from zoo import checkpoint
+from zoo import checkpoint, train
 
 ROOT = Path(__file__).parents[2]
-EPOCHS = 10
-SETTINGS = f"--epochs {EPOCHS} --warmup 1 --ramp 6 --batch-size 48 --threads 1 --seed 5"
+EPOCHS = 6
+SETTINGS = f"--epochs {EPOCHS} --warmup 1 --ramp 3 --batch-size 48 --threads 1 --seed 5 --out".split()
 
 
 def start(out: Path) -> subprocess.Popen[bytes]:
-    arguments = [sys.executable, "-m", "zoo.train", *SETTINGS.split(), "--out", str(out)]
-    return subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "zoo.train", *SETTINGS, str(out)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
 def kill_after(process: subprocess.Popen[bytes], metrics: Path, epochs: int) -> None:
@@ -35,13 +36,15 @@ def untimed(history: list[dict[str, float]]) -> list[dict[str, float]]:
 
 
 def test_killed_run_resumes_bit_for_bit(tmp_path: Path) -> None:
-    disturbed, undisturbed = tmp_path / "disturbed", tmp_path / "undisturbed"
-    kill_after(start(disturbed), disturbed / "metrics.jsonl", epochs=3)
-    finished = checkpoint.load(disturbed / "last.pt")[1]["epoch"]
-    assert 3 <= finished < EPOCHS
-    assert [run.wait() for run in (start(disturbed), start(undisturbed))] == [0, 0]
+    undisturbed = start(tmp_path / "undisturbed")
+    kill_after(start(tmp_path / "killed"), tmp_path / "killed" / "metrics.jsonl", epochs=2)
+    assert 2 <= checkpoint.load(tmp_path / "killed" / "last.pt")[1]["epoch"] < EPOCHS
 
-    resumed, expected = (checkpoint.load(out / "last.pt")[1] for out in (disturbed, undisturbed))
-    assert all(torch.equal(resumed["model"][name], weight) for name, weight in expected["model"].items())
-    assert untimed(resumed["history"]) == untimed(expected["history"])
-    assert torch.equal(resumed["random"]["torch"], expected["random"]["torch"])
+    resumed = CliRunner().invoke(train.app, [*SETTINGS, str(tmp_path / "killed")])
+    assert "resuming" in resumed.output
+    assert undisturbed.wait() == 0
+
+    ours, theirs = (checkpoint.load(tmp_path / run / "last.pt")[1] for run in ("killed", "undisturbed"))
+    assert all(torch.equal(ours["model"][name], weight) for name, weight in theirs["model"].items())
+    assert untimed(ours["history"]) == untimed(theirs["history"])
+    assert torch.equal(ours["random"]["torch"], theirs["random"]["torch"])

@@ -29,7 +29,7 @@ def test_an_epoch_fits_on_a_line() -> None:
 
 
 def test_plain_display_prints_epochs_and_the_time_left(capsys: pytest.CaptureFixture[str]) -> None:
-    with terminal.training_display(resolve({}), finished=3, steps_per_epoch=5) as display:
+    with terminal.training_display(resolve({"epochs": 60}), finished=3, steps_per_epoch=5) as display:
         display.batch(3, 0.05, Tally(examples=10))
         display.epoch(RECORD)
     output = capsys.readouterr().out
@@ -41,7 +41,7 @@ def test_live_display_moves_with_every_batch() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=200)
     with Progress(console=console) as progress:
         task = progress.add_task("", total=10)
-        display = terminal.LiveDisplay(progress, task, resolve({}))
+        display = terminal.LiveDisplay(progress, task, resolve({"epochs": 60}))
         display.batch(3, 0.05, Tally(examples=10, loss_sum=20.0, standard_errors=1, verified_errors=5))
         assert progress.tasks[0].completed == 1
         assert "epoch 4/60  eps 0.0500  loss 2.000  10.0 / 50.0 %" in str(progress.tasks[0].description)

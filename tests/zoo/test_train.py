@@ -70,7 +70,7 @@ def test_training_certifies_more_than_natural_training(method: str) -> None:
     dataset = data.load("digits")
     verified = {}
     for kappa_final in (0.0, 1.0):
-        given = {"method": method, "eps": 0.02, "epochs": 8, "warmup": 1, "ramp": 4, "kappa_final": kappa_final}
+        given = {"method": method, "eps": 0.02, "epochs": 5, "warmup": 1, "ramp": 3, "kappa_final": kappa_final}
         run = loop.begin(config.resolve(given), dataset)
         for _ in range(run.config.epochs):
             record = loop.run_epoch(run, Silence())

@@ -1,0 +1,48 @@
+"""The law book: what every operator must obey, and what every bounded model must.
+
+Plain assertions, for any test runner. `check_operator` is the whole of most operators' tests, including those that users
+register themselves; `check_sound` compares the bounds of a model with the values it takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from boundgraph.operator import Operator
+from boundgraph.testing.laws import LAWS
+from boundgraph.testing.spellings import Call, spellings_canonicalize
+from boundgraph.testing.trials import Perturbed, Trial, boxes_around
+
+__all__ = ["Perturbed", "boxes_around", "check_operator"]
+
+
+def check_operator(
+    operator: Operator,
+    *,
+    cases: Sequence[tuple[Any, ...]] = ((Perturbed(2, 3),),),
+    points: Sequence[float] = (0.0,),
+    calls: Sequence[Call] = (),
+    seed: int = 0,
+) -> None:
+    """Hold an operator to every law in `boundgraph.testing.laws`, in float32 and float64.
+
+    cases: arguments of `operator.forward`, with `Perturbed(batch, ...)` in the place of each operand that carries
+        bounds. Floating tensors among them are cast to the dtype under test; the first case is used for spellings.
+    points: for a scalar function, where its shape changes: kinks, turning points, inflections. Boxes of all widths from
+        0 to 2e4 are laid on and around them, and up to 1e4 away.
+    calls: modules or functions of the perturbed operands that use the operator, for spellings whose signature is not
+        that of `forward`; modules are also exported, which covers ATen spellings.
+
+    Raises:
+        AssertionError: a law is broken; names operator, law, arguments and place. Rounding is allowed for, by bounds
+            derived in `boundgraph.testing.trials`, and nothing else is.
+    """
+    for arguments in cases:
+        for dtype in (torch.float32, torch.float64):
+            trial = Trial(operator, tuple(arguments), dtype, tuple(points), seed)
+            for law in LAWS:
+                law(trial)
+    spellings_canonicalize(Trial(operator, tuple(cases[0]), torch.float32, tuple(points), seed), calls)

@@ -1,0 +1,277 @@
+"""The laws that every operator obeys. Each is a function of a `Trial` that raises an AssertionError where it is broken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import mpmath
+import sympy
+import torch
+from torch import Tensor
+
+from boundgraph.linear_forms import lower_through
+from boundgraph.operator import X
+from boundgraph.testing.trials import ROUNDINGS, Trial, apply, boxes_around, size_of
+from boundgraph.values import Interval, Line, LinearForm, Relaxation
+
+GRID = 100
+
+
+def forward_is_the_definition(trial: Trial) -> None:
+    """The torch code computes the sympy expression, for small and large |x|."""
+    if trial.operator.definition is None or trial.dtype != torch.float64:
+        return
+    exact = sympy.lambdify(X, trial.operator.definition, "mpmath")
+    x = torch.cat(boxes_around(*trial.points)).unique()
+    with mpmath.workdps(30):
+        expected = torch.tensor([float(exact(mpmath.mpf(value))) for value in x.tolist()], dtype=torch.float64)
+    found = trial.operator.forward(*trial.fill([x.expand(trial.shapes[0][0], -1)]))[0]
+    slack = ROUNDINGS * torch.finfo(x.dtype).eps * expected.abs() + trial.tiny
+    trial.require_between("forward is the definition", found, expected, found, slack, lambda at: f"at x = {x[at]:.17g}")
+
+
+def interval_encloses(trial: Trial) -> None:
+    """Samples and corners of the boxes map into the interval."""
+    for boxes in _boxes(trial):
+        interval = trial.interval(boxes)
+        slack = trial.slack(boxes, interval)
+        for points in trial.samples(boxes):
+            value = trial.reference(*points)
+            trial.require_between("interval encloses samples", interval.lower, value, interval.upper, slack)
+
+
+def interval_is_exact(trial: Trial) -> None:
+    """The interval of a linear operator J x + c is J center + c -+ |J| radius."""
+    if trial.operator.backward is None:
+        return
+    boxes = trial.boxes()
+    interval, lower, upper = trial.interval(boxes), trial.constant, trial.constant
+    for matrix, box in zip(trial.jacobian, boxes, strict=True):
+        low, high = box.lower.double(), box.upper.double()
+        lower = lower + apply(matrix.clamp(min=0), low) + apply(matrix.clamp(max=0), high)
+        upper = upper + apply(matrix.clamp(min=0), high) + apply(matrix.clamp(max=0), low)
+    slack = trial.slack(boxes, interval)
+    for side, found in ((lower, interval.lower), (upper, interval.upper)):
+        trial.require_between("interval is exact", found, side.reshape(found.shape), found, slack)
+
+
+def smaller_box_gives_smaller_interval(trial: Trial) -> None:
+    for boxes in _boxes(trial):
+        inner = []
+        for box, first, second in zip(boxes, *trial.samples(boxes, 2), strict=True):
+            inner.append(Interval(*(end(first, second).to(trial.dtype) for end in (torch.minimum, torch.maximum))))
+        outside, inside = trial.interval(boxes), trial.interval(inner)
+        slack = trial.slack(boxes, outside)
+        for side in inside:
+            law = "a smaller box gives a smaller interval"
+            trial.require_between(law, outside.lower, side.double(), outside.upper, slack)
+
+
+def zero_width_is_exact(trial: Trial) -> None:
+    """At width 0 interval and lines are the value itself."""
+    for boxes in _boxes(trial):
+        points = [Interval(box.upper, box.upper) for box in boxes]
+        x = [box.upper.double() for box in boxes]
+        value, interval = trial.reference(*x), trial.interval(points)
+        slack = trial.slack(points, interval)
+        for side in interval:
+            trial.require_between("zero width is exact", side, value, side, slack)
+        for relaxation in trial.relaxations(trial.fill(points)) if trial.elementwise else ():
+            for line in relaxation:
+                found, allowed = _on(line, x[0]), slack + _slack_of(line, x[0].abs(), trial)
+                what = _located(points[0])
+                trial.require_between("lines are exact at width 0", found, value, found, allowed, what)
+
+
+def lines_enclose(trial: Trial) -> None:
+    """Between its lines lies the function: on dense grids with end points and kinks, boxes of all widths, near and far."""
+    if not trial.elementwise:
+        return
+    for (box,) in (trial.boxes(), trial.scalar_boxes()):
+        low, high = box.lower.double(), box.upper.double()
+        parts = torch.linspace(0, 1, GRID, dtype=torch.float64)
+        grid = [torch.lerp(low, high, part) for part in parts]
+        grid += [torch.full_like(low, point).clamp(low, high) for point in trial.points]
+        values = torch.stack([trial.reference(x) for x in grid])
+        farthest, largest = size_of(box), values.abs().amax(0)
+        for lower, upper in trial.relaxations(trial.fill([box])):
+            slack = ROUNDINGS * torch.finfo(trial.dtype).eps * largest + trial.tiny
+            slack = slack + torch.maximum(*(_slack_of(line, farthest, trial) for line in (lower, upper)))
+            for x, value in zip(grid, values, strict=True):
+                trial.require_between("lines enclose", _on(lower, x), value, _on(upper, x), slack, _located(box))
+
+
+def forms_stay_below(trial: Trial) -> None:
+    """What is pulled through is a lower bound of the form: <A, f(x)> + b >= sum_i <A_i, x_i> + b_i."""
+    for boxes in _boxes(trial):
+        arguments, interval = trial.fill(boxes), trial.interval(boxes)
+        form = trial.form(interval.shape)
+        sizes = LinearForm(form.coefficients.abs(), form.bias.abs())
+        signed = (form, sizes, LinearForm(-sizes.coefficients, -sizes.bias))  # the last two meet all lower, all upper lines
+        terms = sum(value.lower[0].numel() for value in (interval, *boxes))
+        for forms, *both in zip(*(trial.pulled(each, arguments) for each in signed), strict=True):
+            total = _value(sizes, size_of(interval))
+            for part, box in ((part, box) for side in both for part, box in zip(side, boxes, strict=True)):
+                total = total + _value(LinearForm(part.coefficients.abs(), part.bias.abs()), size_of(box))
+            slack = trial.rounding(terms) * total + trial.tiny
+            for points in trial.samples(boxes):
+                exact = _value(form, trial.reference(*points))
+                bound = torch.stack([_value(part, x) for part, x in zip(forms, points, strict=True)]).sum(0)
+                trial.require_between("forms stay below", bound, exact, exact, slack)
+
+
+def backward_is_the_adjoint(trial: Trial) -> None:
+    """For y = J x + c: the coefficients become A J and the bias b + A c, also where one form serves all examples."""
+    if trial.operator.backward is None:
+        return
+    boxes = trial.boxes()
+    batch, shape = boxes[0].shape[0], trial.interval(boxes).shape
+    for form in (trial.form(shape), trial.form(shape, batch=1)):
+        (forms,) = trial.pulled(form, trial.fill(boxes))
+        rows = form.coefficients.double().flatten(2).expand(batch, -1, -1)
+        error = trial.rounding(rows.shape[2])
+        for part, matrix in zip(forms, trial.jacobian, strict=True):
+            found = part.coefficients.flatten(2).expand(batch, -1, -1)
+            slack = error * (rows.abs() @ matrix.abs()) + trial.tiny
+            trial.require_between("backward is the adjoint", found, rows @ matrix, found, slack)
+        bias = sum(part.bias.double() for part in forms).expand(batch, -1)  # type: ignore[union-attr]
+        expected, constant = form.bias.double(), trial.constant.unsqueeze(1)
+        slack = error * (expected.abs() + (rows * constant).abs().sum(2)) + trial.tiny
+        trial.require_between("the bias is A c", bias, expected + (rows * constant).sum(2), bias, slack)
+
+
+def start_is_the_operator(trial: Trial) -> None:
+    """The operator's own form, where a walk begins, is the operator."""
+    if trial.operator.start is None:
+        return
+    boxes = trial.boxes()
+    form = trial.operator.start(*trial.fill(boxes))
+    slack = trial.slack(boxes, trial.interval(boxes))
+    for (x,) in trial.samples(boxes, 4):
+        found = _value(form, x)
+        trial.require_between("start is the operator", found, trial.reference(x), found, slack)
+
+
+def fused_is_backward_after_lines(trial: Trial) -> None:
+    if trial.operator.fused is None:
+        return
+    boxes, generator = trial.boxes(), trial.generator()
+    shape = trial.interval(boxes).shape
+    lines = torch.rand(4, *shape, generator=generator, dtype=torch.float64).to(trial.dtype)
+    relaxation, form = Relaxation(Line(lines[0], -lines[1]), Line(lines[2], lines[3])), trial.form(shape)
+    found = trial.operator.fused(form, relaxation, *trial.fill(boxes))
+    ((expected,),) = trial.pulled(lower_through(form, relaxation), trial.fill(boxes))
+    # all slopes and intercepts lie in [-1, 1], so twice |A| pays for both of their lines
+    rows, (matrix,) = 2 * form.coefficients.double().abs().flatten(2), trial.jacobian
+    sizes = (rows @ matrix.abs(), form.bias.double().abs() + (rows * (1 + trial.constant.abs().unsqueeze(1))).sum(2))
+    for one, other, size in zip(found, expected, sizes, strict=True):
+        slack = (2 * trial.rounding(rows.shape[2]) * size).reshape(one.shape)
+        trial.require_between("fused is backward after lines", one, other.double(), one, slack)
+
+
+def gradients_are_right(trial: Trial) -> None:
+    """Derivatives of interval and lines are finite, at width 0 too, and agree with differences where all is smooth."""
+    if trial.dtype != torch.float64:
+        return
+    ends = [end for box in trial.boxes(thinnest=0.5) for end in box]
+    inputs = tuple(value.clone().requires_grad_() for value in (*ends, *trial.tensors))
+    for rule in _rules(trial):
+        torch.autograd.gradcheck(rule, inputs, fast_mode=True)
+    for boxes in _boxes(trial):
+        for narrowed in (boxes, [Interval(box.lower, box.lower) for box in boxes]):
+            flat = tuple(value.clone().requires_grad_() for value in (*(e for box in narrowed for e in box), *trial.tensors))
+            for rule in _rules(trial):
+                total = torch.stack([part.sum() for part in rule(*flat)]).sum()
+                for gradient in torch.autograd.grad(total, flat, allow_unused=True) if total.requires_grad else ():
+                    trial.require("gradients are finite", gradient is None or gradient.isfinite(), "a gradient is not")
+
+
+def dtype_and_shape_are_kept(trial: Trial) -> None:
+    boxes = trial.boxes()
+    interval, value = trial.interval(boxes), trial.reference(*(box.center for box in boxes))
+    for side in interval:
+        trial.require("dtype is kept", side.dtype == trial.dtype, f"interval in {side.dtype}")
+        trial.require("shape is kept", side.shape == value.shape, f"interval of shape {tuple(side.shape)}")
+    for batch in (1, interval.shape[0]):
+        form = trial.form(interval.shape, batch)
+        for forms in trial.pulled(form, trial.fill(boxes)):
+            for part, box in zip(forms, boxes, strict=True):
+                for found, wanted in zip(part, ((form.bias.shape[1], *box.shape[1:]), form.bias.shape[1:]), strict=True):
+                    fits = found.shape[1:] == torch.Size(wanted) and found.shape[0] in (batch, interval.shape[0])
+                    trial.require("shape is kept", fits, f"form with a part of shape {tuple(found.shape)}")
+                    trial.require("dtype is kept", found.dtype == trial.dtype, f"form in {found.dtype}")
+
+
+def nan_stays_nan(trial: Trial) -> None:
+    """Where the value of a poisoned input is NaN, so are both ends of the interval, and lines there are no certificate."""
+    for number, box in enumerate(clean := trial.boxes()):
+        poisoned = torch.zeros(box.shape, dtype=torch.bool)
+        poisoned.flatten(1)[0, torch.randint(poisoned[0].numel(), (), generator=trial.generator())] = True
+        boxes = [*clean]
+        boxes[number] = Interval(*(end.masked_fill(poisoned, torch.nan) for end in box))
+        interval, value = trial.interval(boxes), trial.reference(*(box.lower for box in boxes))
+        trial.require("NaN stays NaN", value.isnan().any(), "the value itself is free of NaN")
+        for side in interval:
+            trial.require("NaN stays NaN", side.isnan() | ~value.isnan(), "an end of the interval is a number")
+        for relaxation in trial.relaxations(trial.fill(boxes)) if trial.elementwise else ():
+            one = LinearForm(torch.ones(1, 1, *box.shape[1:], dtype=trial.dtype), torch.zeros(1, 1, dtype=trial.dtype))
+            pulled = lower_through(one, relaxation)
+            lost = pulled.coefficients.squeeze(1).isnan() | pulled.bias.isnan().reshape(-1, *[1] * (value.dim() - 1))
+            trial.require("NaN stays NaN", lost | ~poisoned, "the lines are numbers")
+
+
+LAWS: tuple[Callable[[Trial], None], ...] = (
+    forward_is_the_definition,
+    dtype_and_shape_are_kept,
+    interval_encloses,
+    interval_is_exact,
+    smaller_box_gives_smaller_interval,
+    zero_width_is_exact,
+    lines_enclose,
+    forms_stay_below,
+    backward_is_the_adjoint,
+    start_is_the_operator,
+    fused_is_backward_after_lines,
+    gradients_are_right,
+    nan_stays_nan,
+)
+
+
+def _boxes(trial: Trial) -> list[list[Interval]]:
+    """Random boxes, and for element-wise operators boxes of all widths around the points."""
+    return [trial.boxes(), trial.scalar_boxes()] if trial.elementwise else [trial.boxes()]
+
+
+def _on(line: Line, x: Tensor) -> Tensor:
+    return line.slope.double() * x + line.intercept.double()
+
+
+def _slack_of(line: Line, size: Tensor, trial: Trial) -> Tensor:
+    return ROUNDINGS * torch.finfo(trial.dtype).eps * line.slope.double().abs() * size
+
+
+def _located(box: Interval) -> Callable[[tuple[int, ...]], str]:
+    return lambda at: f"on [{box.lower[at]:.17g}, {box.upper[at]:.17g}]"
+
+
+def _value(form: LinearForm, x: Tensor) -> Tensor:
+    return (form.coefficients.double() * x.double().unsqueeze(1)).flatten(2).sum(2) + form.bias.double()
+
+
+def _rules(trial: Trial) -> list[Callable[..., Any]]:
+    """Interval and pulled forms as functions of the ends of the boxes and of the exact tensors."""
+
+    def arguments(flat: Sequence[Tensor]) -> tuple[Any, ...]:
+        count = 2 * len(trial.shapes)
+        boxes = [Interval(*ends) for ends in zip(flat[:count:2], flat[1:count:2], strict=True)]
+        return trial.fill(boxes, flat[count:])
+
+    def interval(*flat: Tensor) -> tuple[Tensor, ...]:
+        return tuple(trial.operator.interval(*arguments(flat)))
+
+    def forms(*flat: Tensor) -> tuple[Tensor, ...]:
+        form = trial.form(interval(*flat)[0].shape)
+        return tuple(part for variant in trial.pulled(form, arguments(flat)) for piece in variant for part in piece)
+
+    return [interval, forms]

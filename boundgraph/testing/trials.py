@@ -1,0 +1,243 @@
+"""One way to call an operator, and what the laws ask of it: random boxes, points in them, rounding allowed.
+
+Tolerances bound the rounding, they are never measured. With eps the distance from 1 to the next float:
+- a scalar rule is off by at most 8 eps relative to the largest number that enters it: two ulps each for the function
+  and its reference, half an ulp for each product and sum in `f(p) - slope p` and in the value of the line;
+- a sum of n products is off by at most n eps times the sum of their sizes (Higham, Accuracy and Stability of Numerical
+  Algorithms, 2002, section 3.1); 8 more pay for centre, radius and bias.
+Below `finfo.tiny` floats lose their relative precision, so that much is allowed on top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from inspect import signature
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx.node import map_aggregate
+
+from boundgraph.linear_forms import lower_through
+from boundgraph.operator import Operator
+from boundgraph.relaxations import LOWER_SLOPES
+from boundgraph.values import Interval, LinearForm
+
+ROUNDINGS = 8
+ROWS = 3
+
+
+class Perturbed:
+    """Stands, in the arguments of an operator, for an operand of this shape, (batch, ...), that carries bounds."""
+
+    def __init__(self, *shape: int) -> None:
+        self.shape = shape
+
+    def __repr__(self) -> str:
+        return f"Perturbed{self.shape}"
+
+
+def boxes_around(*points: float) -> Interval:
+    """Boxes (n, 1) of widths 0 to 2e4 that begin, end and lie around the points, and others up to 1e4 away."""
+    centers = sorted({p + away for p in points for away in (0, -1, 1, -5, 5, -30, 30, -1e4, 1e4)})
+    widths = (0, 1e-12, 1e-9, 1e-6, 1e-3, 4e-3, 7e-3, 0.1, 1, 3, 10, 100, 2e4)
+    ends = [(c - part * w, c + (1 - part) * w) for c, w, part in product(centers, widths, (0, 0.1, 0.5, 0.7, 1))]
+    lower, upper = torch.tensor(ends, dtype=torch.float64).unsqueeze(2).unbind(1)
+    return Interval(lower, upper)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """An operator with arguments of its `forward`, `Perturbed` ones among them, in one dtype.
+
+    points: where the shape of a scalar function changes (kinks, turning points, inflections).
+    """
+
+    operator: Operator
+    arguments: tuple[Any, ...]
+    dtype: torch.dtype
+    points: tuple[float, ...] = (0.0,)
+    seed: int = 0
+
+    # ------------------------------------------------------------------ calling the operator
+
+    @cached_property
+    def shapes(self) -> list[tuple[int, ...]]:
+        return [leaf.shape for leaf in _leaves(self.arguments) if isinstance(leaf, Perturbed)]
+
+    @cached_property
+    def tensors(self) -> list[Tensor]:
+        """The exact floating-point arguments, in the dtype of the trial."""
+        return [leaf.detach().to(self.dtype) for leaf in _leaves(self.arguments) if _floats(leaf)]
+
+    @property
+    def elementwise(self) -> bool:
+        return self.operator.relax is not None and self.operator.through is None
+
+    def fill(self, operands: Sequence[Any], tensors: Sequence[Tensor] | None = None) -> tuple[Any, ...]:
+        """The arguments with these operands, and these exact tensors, in place."""
+        bounded, exact = iter(operands), iter(self.tensors if tensors is None else tensors)
+
+        def place(leaf: Any) -> Any:
+            if isinstance(leaf, Perturbed):
+                return next(bounded)
+            return next(exact) if _floats(leaf) else leaf
+
+        return map_aggregate(self.arguments, place)  # type: ignore[return-value]
+
+    def reference(self, *operands: Tensor) -> Tensor:
+        """`forward` in float64, of the numbers that the trial's dtype makes of the arguments."""
+        exact = [tensor.double() for tensor in self.tensors]
+        return self.operator.forward(*self.fill([x.double() for x in operands], exact))
+
+    def interval(self, boxes: Sequence[Interval]) -> Interval:
+        return self.operator.interval(*self.fill(boxes))
+
+    def relaxations(self, arguments: tuple[Any, ...]) -> Iterator[Any]:
+        """The relaxation, once for each choice of the lower slope if there is one."""
+        relax = self.operator.relax
+        assert relax is not None
+        if "slope" not in signature(relax).parameters:
+            yield relax(*arguments)
+            return
+        for slope in LOWER_SLOPES:
+            yield relax(*arguments, slope=slope)
+
+    def pulled(self, form: LinearForm, arguments: tuple[Any, ...]) -> Iterator[tuple[LinearForm, ...]]:
+        """The form in terms of each perturbed operand, once for each relaxation."""
+        if self.operator.backward is not None:
+            yield _as_tuple(self.operator.backward(form, *arguments))
+            return
+        for relaxation in self.relaxations(arguments):
+            yield _as_tuple((self.operator.through or lower_through)(form, relaxation))
+
+    # ------------------------------------------------------------------ inputs
+
+    def generator(self) -> torch.Generator:
+        return torch.Generator().manual_seed(self.seed)
+
+    def boxes(self, thinnest: float = 0.0) -> list[Interval]:
+        """A random box per operand, of widths up to 4; about a fifth of them have the least."""
+        generator, result = self.generator(), []
+        for shape in self.shapes:
+            center = 2 * torch.randn(shape, generator=generator, dtype=torch.float64)
+            radius = 2.5 * (torch.rand(shape, generator=generator, dtype=torch.float64) - 0.2).clamp(min=0) + thinnest / 2
+            result.append(Interval((center - radius).to(self.dtype), (center + radius).to(self.dtype)))
+        return result
+
+    def scalar_boxes(self) -> list[Interval]:
+        """`boxes_around` the points, repeated over the operand; for element-wise operators."""
+        (shape,) = self.shapes
+        ends = (end.to(self.dtype).reshape(-1, *[1] * (len(shape) - 1)) for end in boxes_around(*self.points))
+        return [Interval(*(end.expand(-1, *shape[1:]).contiguous() for end in ends))]
+
+    def samples(self, boxes: Sequence[Interval], count: int = 64) -> Iterator[list[Tensor]]:
+        """Points of the boxes, in float64: inner points and corners in turn."""
+        generator = self.generator()
+        for i in range(count):
+            parts = [torch.rand(box.shape, generator=generator, dtype=torch.float64) for box in boxes]
+            parts = [part.round() for part in parts] if i % 2 else parts
+            yield [torch.lerp(box.lower.double(), box.upper.double(), p) for box, p in zip(boxes, parts, strict=True)]
+
+    def form(self, output_shape: Sequence[int], batch: int | None = None) -> LinearForm:
+        """Random rows over an output."""
+        generator, batch = self.generator(), output_shape[0] if batch is None else batch
+        coefficients = torch.randn(batch, ROWS, *output_shape[1:], generator=generator, dtype=torch.float64)
+        bias = torch.randn(batch, ROWS, generator=generator, dtype=torch.float64)
+        return LinearForm(coefficients.to(self.dtype), bias.to(self.dtype))
+
+    # ------------------------------------------------------------------ linear operators, and rounding
+
+    @cached_property
+    def jacobian(self) -> tuple[Tensor, ...]:
+        """Per operand of a linear operator its matrix per example, (batch, outputs, inputs), from autograd."""
+        zeros = tuple(torch.zeros(shape, dtype=torch.float64) for shape in self.shapes)
+        batch, matrices = self.shapes[0][0], []
+        for block in torch.autograd.functional.jacobian(self.reference, zeros):
+            pairs = block.flatten(0, -1).reshape(batch, self.reference(*zeros)[0].numel(), batch, -1)
+            foreign = ~torch.eye(batch, dtype=torch.bool)[:, None, :, None]
+            self.require("examples are independent", (pairs == 0) | ~foreign, "an example depends on another one")
+            matrices.append(torch.stack([pairs[i, :, i] for i in range(batch)]))
+        return tuple(matrices)
+
+    @cached_property
+    def constant(self) -> Tensor:
+        """What a linear operator adds, (batch, outputs)."""
+        return self.reference(*(torch.zeros(shape) for shape in self.shapes)).flatten(1)
+
+    @property
+    def tiny(self) -> float:
+        return torch.finfo(self.dtype).tiny
+
+    def rounding(self, terms: int) -> float:
+        """Relative error of a sum of this many products."""
+        return (terms + ROUNDINGS) * torch.finfo(self.dtype).eps
+
+    def slack(self, boxes: Sequence[Interval], interval: Interval) -> Tensor:
+        """Rounding allowed in an output, in its shape."""
+        if self.operator.backward is None:
+            return ROUNDINGS * torch.finfo(self.dtype).eps * size_of(interval) + self.tiny
+        total = self.constant.abs()
+        for matrix, box in zip(self.jacobian, boxes, strict=True):
+            total = total + apply(matrix.abs(), size_of(box))
+        terms = sum(matrix.shape[2] for matrix in self.jacobian)
+        return (self.rounding(terms) * total + self.tiny).reshape(interval.shape)
+
+    # ------------------------------------------------------------------ verdicts
+
+    def require(self, law: str, holds: Tensor | bool, detail: str | Callable[[tuple[int, ...]], str]) -> None:
+        """Raise an AssertionError that names operator, law and input unless the law holds everywhere."""
+        holds = torch.as_tensor(holds)
+        if bool(holds.all()):
+            return
+        first = tuple((~holds).nonzero()[0].tolist())
+        shown = map_aggregate(self.arguments, lambda leaf: _Shown(leaf) if isinstance(leaf, Tensor) else leaf)
+        raise AssertionError(
+            f"operator {self.operator.name!r} breaks the law '{law}' in {self.dtype} with arguments {shown}, seed "
+            f"{self.seed}: {detail if isinstance(detail, str) else detail(first)} "
+            f"[{int((~holds).sum())} of {holds.numel()} places, the first {list(first)}]"
+        )
+
+    def require_between(self, law: str, lower: Tensor, value: Tensor, upper: Tensor, slack: Tensor, what: Any = "") -> None:
+        outside = torch.maximum(lower.double() - value, value - upper.double())
+
+        def detail(at: tuple[int, ...]) -> str:
+            where = what(at) if callable(what) else what
+            return f"{value[at]:.17g} lies {outside[at]:.3g} outside, {slack[at]:.3g} is rounding {where}"
+
+        self.require(law, outside <= slack, detail)
+
+
+class _Shown:
+    def __init__(self, tensor: Tensor) -> None:
+        self.shape = tuple(tensor.shape)
+
+    def __repr__(self) -> str:
+        return f"Tensor{self.shape}"
+
+
+def apply(matrix: Tensor, value: Tensor) -> Tensor:
+    """(batch, outputs, inputs) times (batch, *inputs)."""
+    return (matrix @ value.flatten(1).unsqueeze(2)).squeeze(2)
+
+
+def size_of(box: Interval) -> Tensor:
+    """The largest absolute value in each interval, in float64."""
+    return torch.maximum(box.lower.abs(), box.upper.abs()).double()
+
+
+def _leaves(arguments: Any) -> list[Any]:
+    found: list[Any] = []
+    map_aggregate(arguments, found.append)
+    return found
+
+
+def _floats(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and leaf.is_floating_point()
+
+
+def _as_tuple(forms: Any) -> tuple[LinearForm, ...]:
+    return (forms,) if isinstance(forms, LinearForm) else tuple(forms)
