@@ -93,10 +93,12 @@ class _LiveTracer(fx.Tracer):
 
 
 _RANDOM = frozenset(
+    getattr(Tensor, name) for name in ("uniform_", "normal_", "bernoulli_", "random_", "exponential_")
+) | frozenset(
     getattr(torch, name)
-    for name in ("rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like", "normal", "bernoulli",
-                 "multinomial", "poisson")
-) | frozenset(getattr(Tensor, name) for name in ("uniform_", "normal_", "bernoulli_", "random_", "exponential_"))  # fmt: skip
+    for name in ("rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like", "normal",
+                 "bernoulli", "multinomial", "poisson")
+)  # fmt: skip
 
 
 class _NoRandomness(TorchFunctionMode):
@@ -105,8 +107,8 @@ class _NoRandomness(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
         if func in _RANDOM:
             raise CaptureError(
-                f"forward draws random numbers ({func.__name__}); bounds need a fixed function: call .eval(), or pass the "
-                "random tensor in as an input"
+                f"forward draws random numbers ({func.__name__}); bounds need a fixed function: call .eval(), or pass "
+                "the random tensor in as an input"
             )
         return func(*args, **(kwargs or {}))
 
@@ -129,6 +131,8 @@ class _Proxy(fx.Proxy):
 
 class _KnownTensorProxy(_Proxy):
     """A weight or buffer: its shape is known, so code may branch on it; its numbers are not."""
+
+    _tensor: Tensor
 
     def __init__(self, node: fx.Node, tracer: fx.Tracer, tensor: Tensor) -> None:
         super().__init__(node, tracer)
@@ -224,14 +228,15 @@ def _require_single_tensor_output(graph: fx.Graph, model: nn.Module) -> None:
     result = graph.output_node().args[0]
     if not isinstance(result, fx.Node):
         raise CaptureError(
-            f"{type(model).__name__} returns a {type(result).__name__}; boundgraph bounds models that return one tensor. "
-            "Wrap the model in a module that returns the tensor you want bounds for."
+            f"{type(model).__name__} returns a {type(result).__name__}; boundgraph bounds models that return "
+            "one tensor. Wrap the model in a module that returns the tensor you want bounds for."
         )
 
 
 def _named_by_layer(graph: fx.Graph) -> fx.Graph:
     """Call the result of a layer by the layer: `fc1` instead of `linear`."""
-    renamed, copies = fx.Graph(), {}
+    renamed = fx.Graph()
+    copies: dict[fx.Node, Any] = {}
     for node in graph.nodes:
         name = node.meta.get("layer") or node.name
         args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), lambda old: copies[old])

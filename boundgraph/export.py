@@ -14,7 +14,7 @@ from boundgraph.errors import CaptureError
 def export_graph(
     model: nn.Module, constants: Any, example_inputs: tuple[Any, ...], tracing_error: Exception
 ) -> fx.Graph:
-    """Export `model` with a free batch size and make the result look like a traced graph: live attributes, plain inputs.
+    """Export `model` with a free batch size and make it look like a traced graph: live attributes, plain inputs.
 
     Raises:
         CaptureError: the model decides on tensor values, which no graph can hold.
@@ -28,8 +28,8 @@ def export_graph(
         raise CaptureError(
             f"{type(model).__name__} can be captured neither by tracing ({_first_line(tracing_error)})\n"
             f"  nor by torch.export ({_first_line(error)}).\n"
-            "  A decision on tensor values has no bounds: write it with torch.where on a constant condition, or register "
-            "it as an operator."
+            "  A decision on tensor values has no bounds: write it with torch.where on a constant condition, or "
+            "register it as an operator."
         ) from error
     return _as_traced(exported, constants)
 
@@ -47,7 +47,8 @@ def _first_line(error: Exception) -> str:
 def _as_traced(exported: fx.GraphModule, constants: Any) -> fx.Graph:
     """Copy the exported graph: weights become `model.<name>`, lifted tensors constants, guards and wrappers go."""
     known = {name for name, _ in [*exported.named_parameters(remove_duplicate=False), *exported.named_buffers()]}
-    graph, copies = fx.Graph(), {}
+    graph = fx.Graph()
+    copies: dict[fx.Node, Any] = {}
     for node in exported.graph.nodes:
         if node.op == "call_module":  # the guards on example shapes
             continue

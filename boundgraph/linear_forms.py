@@ -73,12 +73,15 @@ def shifted(relaxation: Relaxation, constant: Tensor | None) -> Relaxation:
     """Lines in z = x + constant, written as lines in x: s z + t = s x + (s constant + t)."""
     if constant is None:
         return relaxation
-    lower, upper = (Line(slope, intercept + slope * constant) for slope, intercept in relaxation)
-    return Relaxation(lower, upper)
+    lower, upper = relaxation.lower, relaxation.upper
+    return Relaxation(
+        Line(lower.slope, lower.intercept + lower.slope * constant),
+        Line(upper.slope, upper.intercept + upper.slope * constant),
+    )
 
 
 def inner(coefficients: Tensor, value: Tensor) -> Tensor:
-    """<coefficients[example, row], value[example]>: (batch | 1, rows, *shape), (batch | 1, *shape) -> (batch | 1, rows)."""
+    """<coefficients[example, row], value[example]>: (batch | 1, rows, *shape), (batch | 1, *shape) -> (batch, rows)."""
     rows, values = per_row(coefficients), per_example(value)
     if rows.shape[0] == 1:  # one set of coefficients for all examples: a plain matrix product
         return values @ rows[0].mT

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from passes import cleanup, crown, fusion, interval, primal, specification, tightening
-from passes.graphs import Pass
-
 from boundgraph.relaxations import LOWER_SLOPES
 from boundgraph.tightening import MEMORY
+from passes import cleanup, crown, fusion, interval, primal, specification, tightening
+from passes.graphs import Pass
 
 Pipeline = tuple[Pass, ...]
 

@@ -106,7 +106,7 @@ class BoundedModule(nn.Module):
         norm: float = math.inf,
         clip: Sequence[Limit] | None = None,
     ) -> dict[str, Interval]:
-        """The interval of every perturbed node, by its name in `bounded.primal`; after tightening where there is any."""
+        """The interval of every perturbed node, by its name in `bounded.primal`; tightened where the method does."""
         values = self._regions(inputs, eps, norm, clip)
         return self._plan(self._request(values, False, "both")._replace(keep_intervals=True)).run(*values)
 

@@ -13,7 +13,7 @@ from torch.fx import GraphModule
 from boundgraph.capture import Constants, capture, check_capture, graph_module
 from boundgraph.methods import Pipeline, pass_name
 from passes import check
-from passes.graphs import Request, kind
+from passes.graphs import Request, kind, rebuilt
 from passes.primal import require_no_randomness
 
 
@@ -59,15 +59,14 @@ def build(captured: GraphModule, pipeline: Pipeline, request: Request, backend: 
 
 def with_interval_outputs(module: GraphModule) -> GraphModule:
     """Return every interval by the name of its node, the tightest where there are several."""
-    graph, copies = fx.Graph(), {}
+    graph = fx.Graph()
+    copies: dict[fx.Node, Any] = {}
     for node in module.graph.nodes:
         if node.op != "output":
             copies[node] = graph.node_copy(node, lambda old: copies[old])
     intervals = {node.meta["of"]: copies[node] for node in module.graph.nodes if kind(node) == "interval"}
     graph.output(intervals)
-    result = graph_module(graph, module.model, module.constants, module.meta.get("walks"))
-    result.meta.update(module.meta)
-    return result
+    return rebuilt(module, graph)
 
 
 def captured_module(model: nn.Module, constants: Constants, example_inputs: Sequence[Any] | None) -> GraphModule:

@@ -29,19 +29,17 @@ def require_batched(x: Tensor, dims: int, what: str) -> Tensor:
 def window_indices(
     input_shape: Sequence[int],
     output_shape: Sequence[int],
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
+    geometry: tuple[Sequence[int], ...],
     device: torch.device,
 ) -> tuple[Tensor, Tensor]:
     """For each window its members, as indices into the flattened input, and whether they lie inside it.
 
+    geometry: kernel size, stride, padding and dilation per spatial dimension.
     Both have shape (windows, kernel elements). Members in the padding have index 0 and are marked as outside.
     """
     index = torch.zeros((1, 1), dtype=torch.long, device=device)
     inside = torch.ones((1, 1), dtype=torch.bool, device=device)
-    for size, outputs, k, s, p, d in zip(input_shape, output_shape, kernel, stride, padding, dilation, strict=True):
+    for size, outputs, k, s, p, d in zip(input_shape, output_shape, *geometry, strict=True):
         starts = torch.arange(outputs, device=device).unsqueeze(1) * s - p
         position = starts + torch.arange(k, device=device) * d  # (outputs, k)
         valid = (position >= 0) & (position < size)

@@ -15,7 +15,8 @@ def share_repeats(module: fx.GraphModule) -> fx.GraphModule:
     Before: several nodes may compute the same value (weights read twice, relaxations of one interval, C W).
     After:  each value is computed once.
     """
-    graph, copies = fx.Graph(), {}
+    graph = fx.Graph()
+    copies: dict[fx.Node, Any] = {}
     seen: dict[Any, fx.Node] = {}
     for node in module.graph.nodes:
         if node.op in ("placeholder", "output"):
@@ -44,7 +45,8 @@ def drop_unused(module: fx.GraphModule) -> fx.GraphModule:
     Before: nodes whose value nobody reads, such as the interval of a layer that no relaxation rests on.
     After:  none, unless all intervals were requested.
     """
-    graph, copies = fx.Graph(), {}
+    graph = fx.Graph()
+    copies: dict[fx.Node, Any] = {}
     keep_all = request_of(module).keep_intervals
     needed: set[fx.Node] = set()
     for node in reversed(module.graph.nodes):

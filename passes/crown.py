@@ -17,7 +17,7 @@ from boundgraph import linear_forms, regions
 from boundgraph.linear_forms import read_sides
 from boundgraph.tightening import tighten_rows
 from boundgraph.values import Bounds, Interval
-from passes.graphs import copy_into, emit, kind, node_arguments, operator_of, rebuilt, request_of
+from passes.graphs import copy_into, emit, kind, node_argument, node_arguments, operator_of, rebuilt, request_of
 
 
 def backward(module: fx.GraphModule, *, slope: str = "adaptive") -> fx.GraphModule:
@@ -27,11 +27,12 @@ def backward(module: fx.GraphModule, *, slope: str = "adaptive") -> fx.GraphModu
     After:  `n_relaxation` for each non-linear node, `n_form` for each node the output depends on, and bounds from the
             minimum of the forms over the regions. slope: the lower line of ReLU-like neurons, see `relaxations.kinked`.
     """
-    graph, copies = fx.Graph(), {}
+    graph = fx.Graph()
+    copies: dict[fx.Node, Any] = {}
     for node in module.graph.nodes:
         if kind(node) != "bounds" and node.op != "output":
             copy_into(graph, node, copies)
-    result = copies[module.graph.output_node().args[0].args[0]]  # the interval of the output
+    result = copies[node_argument(node_argument(module.graph.output_node()))]  # the interval of the output
     sides = request_of(module).sides
     walk = Walk(graph, lambda node: node, lambda node: relaxation(graph, node, slope))
     form = emit(graph, linear_forms.select_sides, (walk.start(result), sides), "form", "rows_form")
@@ -90,7 +91,7 @@ class Walk:
             if (form := forms.get(node)) is None:
                 continue  # the rows do not depend on it
             if node.target is regions.interval:
-                region = self.value(node.args[0])  # type: ignore[arg-type]
+                region = self.value(node_argument(node))
                 minima.append(self.emit(regions.minimum, (form, region), "bounds", f"{node.meta['of']}_minimum"))
                 continue
             for source, pulled in self.pull(node, form):
@@ -102,7 +103,7 @@ class Walk:
     def pull(self, node: fx.Node, form: fx.Node) -> list[tuple[fx.Node, fx.Node]]:
         """The form in terms of each interval that the node was computed from."""
         if node.target is tighten_rows:  # the same value with better bounds
-            return [(node.args[1], form)]  # type: ignore[list-item]
+            return [(node_argument(node, 1), form)]
         op = operator_of(node)
         assert op is not None
         sources = [source for source in node_arguments(node.args) if kind(source) == "interval"]

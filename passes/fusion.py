@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import fx
 
 from boundgraph import linear_forms, operator
@@ -12,11 +14,12 @@ from passes.graphs import also_nested, copy_into, emit, rebuilt
 def linear_relu(module: fx.GraphModule) -> fx.GraphModule:
     """Fuse the relaxation of an activation with the linear layer below it.
 
-    Before: `a_form = lower_through(form, relaxation)`, read by `b_form = <linear>.backward(a_form, x, weight, bias)` alone.
-    After:  `b_form = <linear>.fused(form, relaxation, x, weight, bias)`: lines s z + t on z = W x + b are lines
+    Before: `a_form = lower_through(form, relaxation)`, read by `<linear>.backward(a_form, x, weight, bias)` alone.
+    After:  `<linear>.fused(form, relaxation, x, weight, bias)`: lines s z + t on z = W x + b are lines
             s (W x) + (s b + t), so the bias is folded into one number per neuron instead of a sum over coefficients.
     """
-    graph, copies = fx.Graph(), {}
+    graph = fx.Graph()
+    copies: dict[fx.Node, Any] = {}
     for node in module.graph.nodes:
         through = node.args[0] if node.args else None
         fused = operator.fused(node.target)

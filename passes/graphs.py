@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import networkx
-from torch import fx
+from torch import fx, nn
 
 from boundgraph import operator
-from boundgraph.capture import graph_module
+from boundgraph.capture import Constants, graph_module
 from boundgraph.operator import Operator
 
 Pass = Callable[[fx.GraphModule], fx.GraphModule]
@@ -43,10 +43,18 @@ def walks_of(module: fx.GraphModule) -> dict[str, fx.GraphModule]:
     return module.meta.get("walks", {})
 
 
+def model_of(module: fx.GraphModule) -> nn.Module:
+    return cast(nn.Module, module.model)
+
+
+def constants_of(module: fx.GraphModule) -> Constants:
+    return cast(Constants, module.constants)
+
+
 def rebuilt(module: fx.GraphModule, graph: fx.Graph, walks: dict[str, fx.GraphModule] | None = None) -> fx.GraphModule:
     """A GraphModule with another graph, the same model and constants, and the same request."""
     walks = walks_of(module) if walks is None else walks
-    result = graph_module(graph, module.model, module.constants, walks)
+    result = graph_module(graph, model_of(module), constants_of(module), walks)
     result.meta.update(module.meta, walks=walks)
     return result
 
@@ -82,9 +90,16 @@ def emit(
     return node
 
 
-def copy_into(graph: fx.Graph, node: fx.Node, copies: dict[fx.Node, fx.Node]) -> fx.Node:
+def copy_into(graph: fx.Graph, node: fx.Node, copies: dict[fx.Node, Any]) -> fx.Node:
     copies[node] = graph.node_copy(node, lambda old: copies[old])
     return copies[node]
+
+
+def node_argument(node: fx.Node, index: int = 0) -> fx.Node:
+    """An argument that the grammar says is a node."""
+    argument = node.args[index]
+    assert isinstance(argument, fx.Node)
+    return argument
 
 
 def node_arguments(args: Any) -> Iterator[fx.Node]:

@@ -48,7 +48,7 @@ class InPlace:
         self.owner: dict[fx.Node, fx.Node] = {}  # the node whose memory a node shares
         for node in graph.nodes:
             shares = node.args and isinstance(node.args[0], fx.Node) and (writes(node) or _may_view(node))
-            self.owner[node] = self.owner[node.args[0]] if shares else node  # type: ignore[index]
+            self.owner[node] = self.owner[node.args[0]] if shares else node
 
     def to_state(self, node: fx.Node) -> bool:
         """Whether the node changes a buffer or parameter of the model (and nothing else reads the result)."""

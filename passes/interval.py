@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import fx
 
 from boundgraph import regions, values
 from boundgraph.values import Bounds, Interval
-from passes.graphs import copy_into, emit, kind, mapped, operator_of, rebuilt, request_of
+from passes.graphs import copy_into, emit, kind, mapped, node_argument, operator_of, rebuilt, request_of
 
 
 def forward(module: fx.GraphModule) -> fx.GraphModule:
@@ -16,11 +18,12 @@ def forward(module: fx.GraphModule) -> fx.GraphModule:
     After:  each region `x` has a node `x_interval`; each perturbed node `n` is replaced by `n_interval`, its operator's
             interval rule on the intervals of its operands; the output is the Bounds they give.
     """
-    graph, copies = fx.Graph(), {}
+    graph = fx.Graph()
+    copies: dict[fx.Node, Any] = {}
     intervals: dict[fx.Node, fx.Node] = {}
     for node in module.graph.nodes:
         if node.op == "output":
-            result = intervals[node.args[0]]
+            result = intervals[node_argument(node)]
             final = emit(graph, as_bounds, (result, request_of(module).sides), "bounds", "bounds")
             graph.output(final)
         elif kind(node) == "perturbed":

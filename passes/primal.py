@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import getitem
 from typing import Any
 
 import torch
@@ -13,7 +14,18 @@ from boundgraph.errors import CaptureError, GraphError, UnsupportedOperatorError
 from boundgraph.locations import describe
 from boundgraph.operator import Operator, Refused
 from boundgraph.ops import batch_norm
-from passes.graphs import copy_into, emit, kind, mapped, node_arguments, operator_of, reached_from, rebuilt, request_of
+from passes.graphs import (
+    constants_of,
+    copy_into,
+    emit,
+    kind,
+    mapped,
+    node_arguments,
+    operator_of,
+    reached_from,
+    rebuilt,
+    request_of,
+)
 from passes.in_place import InPlace
 
 
@@ -24,7 +36,8 @@ def canonicalize(module: fx.GraphModule) -> fx.GraphModule:
     After:  each call with a registered spelling calls `operator.forward` with positional arguments; calls that do
             nothing are gone; writes in place have become values. Unknown calls stay, for values that are exact.
     """
-    graph, copies = fx.Graph(), {}
+    graph = fx.Graph()
+    copies: dict[fx.Node, Any] = {}
     writes = InPlace(module.graph)
     for node in module.graph.nodes:
         if writes.to_state(node):
@@ -35,7 +48,7 @@ def canonicalize(module: fx.GraphModule) -> fx.GraphModule:
     return rebuilt(module, graph)
 
 
-def _canonical_copy(graph: fx.Graph, node: fx.Node, copies: dict[fx.Node, fx.Node]) -> None:
+def _canonical_copy(graph: fx.Graph, node: fx.Node, copies: dict[fx.Node, Any]) -> None:
     rule = operator.find_alias(node.target) or operator.find(node.target)
     if rule is None or node.op not in ("call_function", "call_method"):
         copy_into(graph, node, copies)
@@ -49,8 +62,9 @@ def _canonical_copy(graph: fx.Graph, node: fx.Node, copies: dict[fx.Node, fx.Nod
         copy_into(graph, node, copies).meta["refused"] = str(reason)
         return
     if isinstance(rule, Operator):
-        result = emit(graph, rule.forward, tuple(result), "exact", node.name, origin=node)
-    copies[node] = result
+        copies[node] = emit(graph, rule.forward, tuple(result), "exact", node.name, origin=node)
+    else:
+        copies[node] = result
 
 
 def mark_perturbed(module: fx.GraphModule) -> fx.GraphModule:
@@ -64,7 +78,8 @@ def mark_perturbed(module: fx.GraphModule) -> fx.GraphModule:
         UnsupportedOperatorError: names every perturbed node without a rule, all in one message.
         GraphError: the output does not depend on any region.
     """
-    graph, copies = fx.Graph(), {}
+    graph = fx.Graph()
+    copies: dict[fx.Node, Any] = {}
     for node in module.graph.nodes:
         copy_into(graph, node, copies)
     sources = [n for n in graph.nodes if n.op == "placeholder" and n.name in request_of(module).regions]
@@ -131,13 +146,14 @@ def fold_constants(module: fx.GraphModule) -> fx.GraphModule:
     Before: exact calls on literals and traced constants.
     After:  their results, as constants. Parameters and buffers stay live: they are never folded.
     """
-    graph, copies = fx.Graph(), {}
+    graph = fx.Graph()
+    copies: dict[fx.Node, Any] = {}
     for node in module.graph.nodes:
         value = _constant_value(module, node, copies)
         if value is None:
             copy_into(graph, node, copies)
         elif isinstance(value, Tensor):
-            copies[node] = graph.get_attr(module.constants.add(value))
+            copies[node] = graph.get_attr(constants_of(module).add(value))
             copies[node].meta["kind"] = "exact"
         else:
             copies[node] = value
@@ -154,9 +170,9 @@ def _constant_value(module: fx.GraphModule, node: fx.Node, copies: dict[fx.Node,
     values = {s: _attribute(module, s) for s in sources if isinstance(s, fx.Node)}
     args, kwargs = mapped((node.args, dict(node.kwargs)), lambda n: values.get(copies[n], copies[n]))
     with torch.no_grad():
-        if node.op == "call_method":
-            return getattr(args[0], str(node.target))(*args[1:], **kwargs)
-        return node.target(*args, **kwargs)  # type: ignore[operator]
+        if callable(node.target):
+            return node.target(*args, **kwargs)
+        return getattr(args[0], node.target)(*args[1:], **kwargs)
 
 
 def _is_random(node: fx.Node) -> bool:
@@ -176,7 +192,8 @@ def batch_norm_to_affine(module: fx.GraphModule) -> fx.GraphModule:
     After:  eval: scale and shift from the running statistics. Train: from the mean and variance of a clean forward
             pass of the same batch (Shi et al. 2021), whose nodes `*_clean` start at the centre of the region.
     """
-    graph, copies = fx.Graph(), {}
+    graph = fx.Graph()
+    copies: dict[fx.Node, Any] = {}
     clean: dict[fx.Node, fx.Node] = {}
     for node in module.graph.nodes:
         if node.target is not batch_norm.batch_norm or kind(node) == "exact":
@@ -185,19 +202,16 @@ def batch_norm_to_affine(module: fx.GraphModule) -> fx.GraphModule:
         x, mean, variance, weight, bias, training, _, eps = mapped(node.args, lambda old: copies[old])
         if training or mean is None:
             source = _clean_value(graph, x, clean)
-            target, args = batch_norm.batch_scale_and_shift, (source, weight, bias, eps)
+            pair = emit(
+                graph, batch_norm.batch_scale_and_shift, (source, weight, bias, eps), "exact", f"{node.name}_affine"
+            )
         else:
-            target, args = batch_norm.running_scale_and_shift, (mean, variance, weight, bias, eps)
-        pair = emit(graph, target, args, "exact", f"{node.name}_affine", origin=node)
-        parts = [
-            emit(graph, _item, (pair, i), "exact", f"{node.name}_{what}") for i, what in enumerate(("scale", "shift"))
-        ]
-        copies[node] = emit(graph, batch_norm.forward, (x, *parts), "perturbed", node.name, origin=node)
+            statistics = (mean, variance, weight, bias, eps)
+            pair = emit(graph, batch_norm.running_scale_and_shift, statistics, "exact", f"{node.name}_affine")
+        scale = emit(graph, getitem, (pair, 0), "exact", f"{node.name}_scale")
+        shift = emit(graph, getitem, (pair, 1), "exact", f"{node.name}_shift")
+        copies[node] = emit(graph, batch_norm.forward, (x, scale, shift), "perturbed", node.name, origin=node)
     return rebuilt(module, graph)
-
-
-def _item(pair: tuple[Any, ...], index: int) -> Any:
-    return pair[index]
 
 
 def _clean_value(graph: fx.Graph, node: fx.Node, clean: dict[fx.Node, fx.Node]) -> fx.Node:
@@ -210,8 +224,10 @@ def _clean_value(graph: fx.Graph, node: fx.Node, clean: dict[fx.Node, fx.Node]) 
         if kind(step) == "region":
             clean[step] = emit(graph, regions.center, (step,), "exact", f"{step.name}_clean", origin=step)
         else:
+            op = operator_of(step)
+            assert op is not None  # mark_perturbed has made sure
             args = mapped(step.args, lambda n: clean.get(n, n))
-            clean[step] = emit(graph, step.target, args, "exact", f"{step.name}_clean", origin=step)  # type: ignore[arg-type]
+            clean[step] = emit(graph, op.forward, args, "exact", f"{step.name}_clean", origin=step)
     return clean[node]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import fx
 
 from boundgraph import regions
@@ -33,7 +35,8 @@ def first_layer(module: fx.GraphModule, *, memory: int = MEMORY) -> fx.GraphModu
 
 
 def _tighten(module: fx.GraphModule, slope: str, memory: int, through_relaxations: bool) -> fx.GraphModule:
-    graph, copies = fx.Graph(), {}
+    graph = fx.Graph()
+    copies: dict[fx.Node, Any] = {}
     relaxations: dict[fx.Node, fx.Node] = {}
     finished: set[fx.Node] = set()
     walks: dict[str, fx.GraphModule] = {}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+import boundgraph
 
 METHODS = ("ibp", "crown-ibp", "crown")
 
@@ -193,3 +195,46 @@ def build(name: str, seed: int = 0, dtype: torch.dtype = torch.double) -> nn.Mod
 def inputs(name: str, batch: int = 2, seed: int = 1, dtype: torch.dtype = torch.double) -> tuple[Tensor, ...]:
     generator = torch.Generator().manual_seed(seed)
     return tuple(torch.rand(batch, *shape, generator=generator, dtype=dtype) for shape in NETWORKS[name].shapes)
+
+
+class _Parts(nn.Module):
+    """Layers for `net`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(3, 3)
+        self.fc2 = nn.Linear(3, 3)
+        self.bn = nn.BatchNorm1d(3)
+        self.drop = nn.Dropout(0.5)
+        self.act = nn.ReLU()
+        self.flat = nn.Flatten()
+        self.scale = nn.Parameter(torch.tensor([0.5, -1.0, 2.0]))
+        self.register_buffer("offset", torch.tensor([1.0, 2.0, 3.0]))
+
+
+def net(body: Callable[[Any, Tensor], Any], name: str = "Net", dtype: torch.dtype = torch.double) -> nn.Module:
+    """A module with forward(x) = body(self, x), layers fc1, fc2, bn, drop, act, parameter scale and buffer offset."""
+
+    class Net(_Parts):
+        def forward(self, x: Tensor) -> Any:
+            return body(self, x)
+
+    Net.__name__ = name
+    return Net().to(dtype).eval()
+
+
+def assert_exact(bounded: Any, *values: Tensor, atol: float = 1e-12) -> None:
+    """The captured graph computes the model, and the bounds on a point are the model's output."""
+    with torch.no_grad():
+        expected = bounded.model(*(value.clone() for value in values))
+        torch.testing.assert_close(bounded.primal(*(value.clone() for value in values)), expected, rtol=0, atol=atol)
+        points = [boundgraph.LpBall(values[0].clone(), 0.0), *(value.clone() for value in values[1:])]
+        bounds = bounded(*points)
+        torch.testing.assert_close(bounds.lower, expected, rtol=0, atol=atol)
+        torch.testing.assert_close(bounds.upper, expected, rtol=0, atol=atol)
+
+
+def assert_captured(model: nn.Module, *values: Tensor, **options: Any) -> None:
+    """`assert_exact` by every method."""
+    for method in METHODS:
+        assert_exact(boundgraph.compile(model, method, **options), *values)

@@ -15,8 +15,9 @@ from zoo import checkpoint, data
 from zoo.attack import pgd
 from zoo.config import CLIP
 from zoo.errors import ZooError
+from zoo.loop import set_threads
 from zoo.scores import correct, verified
-from zoo.terminal import Counter, application, progress_over, set_threads, typer, user_errors
+from zoo.terminal import Counter, application, progress_over, typer, user_errors
 
 app = application()
 Option = typer.Option

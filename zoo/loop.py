@@ -80,6 +80,12 @@ class Run:
         return self.config.directory / "last.pt"
 
 
+def set_threads(threads: int | None) -> None:
+    """Use this many CPU threads, or as many as PyTorch would."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
 def begin(config: TrainingConfig, dataset: Dataset) -> Run:
     """A run before its first epoch, every random state set from the seed."""
     torch.manual_seed(config.seed)

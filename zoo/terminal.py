@@ -16,8 +16,6 @@ except ModuleNotFoundError as missing:
         f"the zoo's command line needs the package {missing.name}: pip install 'boundgraph[zoo]'"
     ) from missing
 
-import torch
-
 from boundgraph import BoundgraphError
 from zoo.config import TrainingConfig
 from zoo.errors import ZooError
@@ -31,12 +29,6 @@ console = Console()
 def application() -> typer.Typer:
     """A command line without the frills that hide a traceback."""
     return typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-
-
-def set_threads(threads: int | None) -> None:
-    """Use this many CPU threads, or as many as PyTorch would."""
-    if threads is not None:
-        torch.set_num_threads(threads)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from zoo import config, data, loop
-from zoo.terminal import application, legend, set_threads, training_display, typer, user_errors
+from zoo.terminal import application, legend, training_display, typer, user_errors
 
 app = application()
 Option = typer.Option
@@ -49,7 +49,7 @@ def main(  # every setting is one option; `context.params` hands them on by name
 
 def run_training(settings: config.TrainingConfig, *, resume: bool) -> None:
     """Train, with progress on the terminal, and print the errors on the test split at the end."""
-    set_threads(settings.threads)
+    loop.set_threads(settings.threads)
     run = loop.begin(settings, data.load(settings.dataset, settings.data_dir))
     if resume and run.last_checkpoint.exists():
         loop.resume(run)

@@ -57,8 +57,8 @@ def backward(
     reach = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
     before, after = _padding(padding, reach)
     sizes = zip(x.shape[2:], form.coefficients.shape[3:], stride, before, after, reach, strict=True)
-    # with padding p on both sides the transposed convolution reaches (out - 1) * stride - 2 p + reach + 1 positions; the
-    # rest of the input was only skipped by the stride
+    # with padding p on both sides the transposed convolution reaches (out - 1) * stride - 2 p + reach + 1 positions;
+    # the rest of the input was only skipped by the stride
     missing = [size - (out - 1) * s + p + q - r - 1 for size, out, s, p, q, r in sizes]
     symmetric = before == after
     pulled = _TRANSPOSED[dims](

@@ -6,8 +6,9 @@ import operator
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from boundgraph.linear_forms import broadcast_checked, scaled
+from boundgraph.linear_forms import aligned, broadcast_checked, sum_to
 from boundgraph.operator import Operator, Refused, register
 from boundgraph.values import Interval, LinearForm, from_center
 
@@ -23,7 +24,9 @@ def interval(x: Interval, y: Any) -> Interval:
 
 
 def backward(form: LinearForm, x: Interval, y: Any) -> LinearForm:
-    return scaled(form, x, 1 / y)
+    # not times 1 / y, which for an integer tensor y has the default dtype
+    divisor = aligned(y, form) if isinstance(y, Tensor) else y
+    return LinearForm(sum_to(form.coefficients / divisor, x.shape), form.bias)
 
 
 def _without_rounding(x: Any, y: Any, rounding_mode: str | None = None) -> tuple:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from boundgraph.batch import require_same_examples
 from boundgraph.errors import GraphError
-from boundgraph.linear_forms import aligned
+from boundgraph.linear_forms import aligned, sum_to
 from boundgraph.operator import Operator, register
 from boundgraph.values import Interval, LinearForm, from_center
 
@@ -32,14 +32,26 @@ def interval(x: Any, y: Any) -> Interval:
         result = from_center(x.center @ matrix, x.radius @ matrix.abs())
     else:
         result = from_center(matrix @ y.center, matrix.abs() @ y.radius)
+    if (
+        result.lower.dim() != bounded.lower.dim()
+    ):  # the batch would be broadcast, or multiplied, along another dimension
+        raise GraphError(
+            f"matrix product of {_shape(x)} and {_shape(y)} moves the batch dimension of the bounded operand; unsqueeze "
+            "it where the new dimension belongs"
+        )
     require_same_examples(bounded.lower, result.lower, "matrix product")
     return result
 
 
 def backward(form: LinearForm, x: Any, y: Any) -> LinearForm:
     if isinstance(x, Interval):
-        return LinearForm(form.coefficients @ aligned(y, form).mT, form.bias)
-    return LinearForm(aligned(x, form).mT @ form.coefficients, form.bias)
+        return LinearForm(sum_to(form.coefficients @ _per_row(y, form).mT, x.shape), form.bias)
+    return LinearForm(sum_to(_per_row(x, form).mT @ form.coefficients, y.shape), form.bias)
+
+
+def _per_row(matrix: Tensor, form: LinearForm) -> Tensor:
+    """One matrix serves all examples and rows; a stack of them may have a dimension of examples."""
+    return aligned(matrix, form) if matrix.dim() > 2 else matrix
 
 
 def _shape(operand: Interval | Tensor) -> tuple[int, ...]:

@@ -50,8 +50,8 @@ def relax(
     x: Interval, dims: int, kernel_size: Any, stride: Any, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
 ) -> Selection:
     output = forward(x.lower, dims, kernel_size, stride, padding, dilation, ceil_mode)
-    geometry = [per_dim(option, dims) for option in (kernel_size, stride, padding, dilation)]
-    index, inside = window_indices(x.shape[2:], output.shape[2:], *geometry, device=output.device)
+    geometry = tuple(per_dim(option, dims) for option in (kernel_size, stride, padding, dilation))
+    index, inside = window_indices(x.shape[2:], output.shape[2:], geometry, output.device)
     members = [bound.flatten(2)[:, :, index].masked_fill(~inside, -math.inf) for bound in x]
     lower_index = index.expand_as(members[0]).gather(3, members[0].argmax(3, keepdim=True)).squeeze(3)
     first = members[1].argmax(3, keepdim=True)
@@ -61,7 +61,9 @@ def relax(
     runner_up = members[1].scatter(3, first, -math.inf).amax(3)
     slope, intercept = _chord_of_maximum(low, high, runner_up)
     ones = torch.ones_like(slope)
-    lines = Relaxation(Line(ones, torch.zeros_like(ones)), Line(slope, intercept))
+    # dilation can place a window in the padding alone: its maximum is -inf, below every line
+    nowhere = torch.zeros_like(ones).masked_fill(~inside.any(1), -math.inf)
+    lines = Relaxation(Line(ones, nowhere), Line(slope, intercept))
     shaped = Relaxation(*(Line(*(part.view_as(output) for part in line)) for line in lines))
     return Selection(lower_index, upper_index, shaped, x.shape)
 

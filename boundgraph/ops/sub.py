@@ -23,7 +23,7 @@ def interval(x: Any, y: Any, alpha: float = 1) -> Interval:
     return broadcast_checked(Interval(forward(lower_of(x), high, alpha), forward(upper_of(x), low, alpha)), x, y)
 
 
-def backward(form: LinearForm, x: Any, y: Any, alpha: float = 1) -> LinearForm | tuple[LinearForm, LinearForm]:
+def backward(form: LinearForm, x: Any, y: Any, alpha: float = 1) -> LinearForm | tuple[LinearForm, ...]:
     return affine_combination(form, (x, 1), (y, -alpha))
 
 

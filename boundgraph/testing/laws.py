@@ -108,7 +108,11 @@ def forms_stay_below(trial: Trial) -> None:
         arguments, interval = trial.fill(boxes), trial.interval(boxes)
         form = trial.form(interval.shape)
         sizes = LinearForm(form.coefficients.abs(), form.bias.abs())
-        signed = (form, sizes, LinearForm(-sizes.coefficients, -sizes.bias))  # the last two meet all lower, all upper lines
+        signed = (
+            form,
+            sizes,
+            LinearForm(-sizes.coefficients, -sizes.bias),
+        )  # the last two meet all lower, all upper lines
         terms = sum(value.lower[0].numel() for value in (interval, *boxes))
         for forms, *both in zip(*(trial.pulled(each, arguments) for each in signed), strict=True):
             total = _value(sizes, size_of(interval))
@@ -180,7 +184,9 @@ def gradients_are_right(trial: Trial) -> None:
         torch.autograd.gradcheck(rule, inputs, fast_mode=True)
     for boxes in _boxes(trial):
         for narrowed in (boxes, [Interval(box.lower, box.lower) for box in boxes]):
-            flat = tuple(value.clone().requires_grad_() for value in (*(e for box in narrowed for e in box), *trial.tensors))
+            flat = tuple(
+                value.clone().requires_grad_() for value in (*(e for box in narrowed for e in box), *trial.tensors)
+            )
             for rule in _rules(trial):
                 total = torch.stack([part.sum() for part in rule(*flat)]).sum()
                 for gradient in torch.autograd.grad(total, flat, allow_unused=True) if total.requires_grad else ():
@@ -197,7 +203,9 @@ def dtype_and_shape_are_kept(trial: Trial) -> None:
         form = trial.form(interval.shape, batch)
         for forms in trial.pulled(form, trial.fill(boxes)):
             for part, box in zip(forms, boxes, strict=True):
-                for found, wanted in zip(part, ((form.bias.shape[1], *box.shape[1:]), form.bias.shape[1:]), strict=True):
+                for found, wanted in zip(
+                    part, ((form.bias.shape[1], *box.shape[1:]), form.bias.shape[1:]), strict=True
+                ):
                     fits = found.shape[1:] == torch.Size(wanted) and found.shape[0] in (batch, interval.shape[0])
                     trial.require("shape is kept", fits, f"form with a part of shape {tuple(found.shape)}")
                     trial.require("dtype is kept", found.dtype == trial.dtype, f"form in {found.dtype}")

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from passes import primal
 from torch import Tensor, fx, nn
 
 from boundgraph.capture import Constants, capture, graph_module
 from boundgraph.export import export_graph
 from boundgraph.testing.trials import Trial
+from passes import primal
 
 Call = Callable[..., Tensor]
 
@@ -24,7 +24,9 @@ def spellings_canonicalize(trial: Trial, calls: Sequence[Call]) -> None:
     Spellings that share the signature of `forward` need no call.
     """
     operands = [torch.randn(shape, generator=trial.generator(), dtype=trial.dtype) for shape in trial.shapes]
-    own = {spelling: _direct(trial, spelling) for spelling in trial.operator.spellings if not isinstance(spelling, tuple)}
+    own = {
+        spelling: _direct(trial, spelling) for spelling in trial.operator.spellings if not isinstance(spelling, tuple)
+    }
     seen: set[Any] = set(own)  # F.tanh, say, is traced through and arrives as the method it calls
     for call in (*own.values(), *calls):
         module, constants = _as_module(call, len(operands)).to(trial.dtype), Constants()

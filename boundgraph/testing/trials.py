@@ -124,7 +124,9 @@ class Trial:
         generator, result = self.generator(), []
         for shape in self.shapes:
             center = 2 * torch.randn(shape, generator=generator, dtype=torch.float64)
-            radius = 2.5 * (torch.rand(shape, generator=generator, dtype=torch.float64) - 0.2).clamp(min=0) + thinnest / 2
+            radius = (
+                2.5 * (torch.rand(shape, generator=generator, dtype=torch.float64) - 0.2).clamp(min=0) + thinnest / 2
+            )
             result.append(Interval((center - radius).to(self.dtype), (center + radius).to(self.dtype)))
         return result
 
@@ -201,7 +203,9 @@ class Trial:
             f"[{int((~holds).sum())} of {holds.numel()} places, the first {list(first)}]"
         )
 
-    def require_between(self, law: str, lower: Tensor, value: Tensor, upper: Tensor, slack: Tensor, what: Any = "") -> None:
+    def require_between(
+        self, law: str, lower: Tensor, value: Tensor, upper: Tensor, slack: Tensor, what: Any = ""
+    ) -> None:
         outside = torch.maximum(lower.double() - value, value - upper.double())
 
         def detail(at: tuple[int, ...]) -> str:

@@ -99,6 +99,6 @@ def test_learning_rate_falls_only_after_the_ramp() -> None:
 
 def test_only_settings_that_change_the_training_conflict() -> None:
     config = resolve({})
-    harmless = dataclasses.replace(config, epochs=99, threads=1, out="elsewhere", data_dir="data")
+    harmless = dataclasses.replace(config, epochs=99, threads=2, out="elsewhere", data_dir="data")
     assert conflicts(config, harmless) == []
     assert conflicts(config, dataclasses.replace(config, eps=0.2, seed=3)) == ["--eps 0.2, not 0.1", "--seed 3, not 0"]

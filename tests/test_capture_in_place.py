@@ -1,0 +1,257 @@
+"""Writes in place: the bounds are those of the model, or the model is refused; never silently something else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import boundgraph
+
+
+def iadd_with_a_second_name(self: Any, x: Tensor) -> Tensor:
+    y = self.fc1(x)
+    z = y
+    z += 1
+    return y.relu()
+
+
+def relu_method(self: Any, x: Tensor) -> Tensor:
+    y = self.fc1(x)
+    y.relu_()
+    return y + self.fc2(y)
+
+
+def inplace_flag_then_reuse(self: Any, x: Tensor) -> Tensor:
+    y = self.fc1(x)
+    z = F.relu(y, inplace=True)
+    return y + z
+
+
+def written_after_it_was_read(self: Any, x: Tensor) -> Tensor:
+    y = self.fc1(x)
+    before = y + 0
+    y.mul_(2)
+    return before + y
+
+
+def several_operators(self: Any, x: Tensor) -> Tensor:
+    y = self.fc1(x)
+    y -= self.fc2(x)
+    y *= 2
+    y /= 3
+    return y.relu()
+
+
+def the_input_itself(self: Any, x: Tensor) -> Tensor:
+    x += 1
+    return self.fc1(x)
+
+
+def kept_in_a_dict(self: Any, x: Tensor) -> Tensor:
+    values = {"h": self.fc1(x)}
+    values["h"] += 1
+    return values["h"].relu()
+
+
+def own_copy(self: Any, x: Tensor) -> Tensor:
+    y = self.fc1(x)
+    copy = y.clone()
+    copy.relu_()
+    return y + copy
+
+
+def chained(self: Any, x: Tensor) -> Tensor:
+    y = self.fc1(x)
+    return y.relu_().mul_(2).add_(self.fc2(x))
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [iadd_with_a_second_name, relu_method, inplace_flag_then_reuse, written_after_it_was_read, several_operators,
+     the_input_itself, kept_in_a_dict, own_copy, chained],
+)  # fmt: skip
+def test_writes_are_followed(networks: ModuleType, forward: Callable) -> None:
+    networks.assert_captured(networks.net(forward), torch.randn(4, 3, dtype=torch.double))
+
+
+def view_written_then_base_read(self: Any, x: Tensor) -> Tensor:
+    y = self.fc1(x)
+    y.view(-1, 3).relu_()
+    return y * 2
+
+
+def slice_written(self: Any, x: Tensor) -> Tensor:
+    y = self.fc1(x)
+    y[:, :2].relu_()
+    return self.fc2(y)
+
+
+def chunk_written(self: Any, x: Tensor) -> Tensor:
+    y = self.fc1(x)
+    first, _ = y.chunk(2, 1)
+    first.relu_()
+    return y
+
+
+def item_assigned(self: Any, x: Tensor) -> Tensor:
+    y = self.fc1(x)
+    y[:, 0] = 0
+    return y
+
+
+def transposed_written(self: Any, x: Tensor) -> Tensor:
+    y = self.fc1(x)
+    y.transpose(1, 0).relu_()
+    return y
+
+
+def contiguous_is_the_same_memory(self: Any, x: Tensor) -> Tensor:
+    y = self.fc1(x)
+    y.contiguous().relu_()
+    return y
+
+
+def base_written_then_view_read(self: Any, x: Tensor) -> Tensor:
+    y = self.fc1(x)
+    view = y.reshape(-1, 3, 1)
+    y.relu_()
+    return view.flatten(1)
+
+
+def squeezed_function(self: Any, x: Tensor) -> Tensor:
+    y = self.fc1(x)
+    torch.relu_(y.unsqueeze(2))
+    return y
+
+
+def data_written(self: Any, x: Tensor) -> Tensor:
+    y = self.fc1(x)
+    y.data.relu_()
+    return y
+
+
+def detached_written(self: Any, x: Tensor) -> Tensor:
+    y = self.fc1(x)
+    y.detach().relu_()
+    return y
+
+
+def out_argument(self: Any, x: Tensor) -> Tensor:
+    y = self.fc1(x)
+    torch.add(y, 1, out=y)
+    return y.relu()
+
+
+def filled(self: Any, x: Tensor) -> Tensor:
+    y = self.fc1(x)
+    y.zero_()
+    return y + self.fc2(x)
+
+
+def copied_over(self: Any, x: Tensor) -> Tensor:
+    y = self.fc1(x)
+    y.copy_(self.fc2(x))
+    return y.relu()
+
+
+def constant_receives_a_value(self: Any, x: Tensor) -> Tensor:
+    total = torch.zeros(4, 3, dtype=torch.double)
+    total += self.fc1(x)
+    return total.relu() + self.fc2(x)
+
+
+def constant_receives_by_method(self: Any, x: Tensor) -> Tensor:
+    total = torch.zeros(4, 3, dtype=torch.double)
+    total.add_(self.fc1(x))
+    return total.relu() + self.fc2(x)
+
+
+def constant_receives_by_index(self: Any, x: Tensor) -> Tensor:
+    total = torch.zeros(4, 3, dtype=torch.double)
+    total[:, :] = self.fc1(x)
+    return total.relu() + self.fc2(x)
+
+
+def buffer_written_and_read(self: Any, x: Tensor) -> Tensor:
+    self.offset += 1
+    return self.fc1(x) + self.offset
+
+
+def buffer_assigned_and_read(self: Any, x: Tensor) -> Tensor:
+    self.offset = self.offset * 2
+    return self.fc1(x) + self.offset
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [view_written_then_base_read, slice_written, chunk_written, item_assigned, transposed_written,
+     contiguous_is_the_same_memory, base_written_then_view_read, squeezed_function, data_written, detached_written,
+     out_argument, filled, copied_over, constant_receives_a_value, constant_receives_by_method,
+     constant_receives_by_index, buffer_written_and_read],
+)  # fmt: skip
+@pytest.mark.parametrize("with_examples", [False, True])
+def test_the_rest_is_right_or_refused(networks: ModuleType, forward: Callable, with_examples: bool) -> None:
+    x = torch.randn(4, 3, dtype=torch.double)
+    try:
+        bounded = boundgraph.compile(networks.net(forward), example_inputs=(x.clone(),) if with_examples else None)
+        bounds = bounded(x.clone(), eps=0.0)
+    except boundgraph.BoundgraphError:
+        return
+    with torch.no_grad():
+        expected = networks.net(forward).requires_grad_(False)
+        expected.load_state_dict(bounded.model.state_dict())
+        torch.testing.assert_close(bounds.lower, expected(x.clone()))
+
+
+def test_a_buffer_reassigned_in_forward_is_not_left_behind(networks: ModuleType) -> None:
+    model = networks.net(buffer_assigned_and_read)
+    before = model.offset
+    try:
+        boundgraph.compile(model)
+    except boundgraph.BoundgraphError:
+        pass
+    assert model.offset is before
+    assert torch.equal(before, torch.tensor([1.0, 2.0, 3.0], dtype=torch.double))
+
+
+def test_inplace_modules_in_a_residual_block(networks: ModuleType) -> None:
+    """The classic mistake: the shortcut reads what ReLU(inplace=True) has overwritten. Bounds follow the model."""
+
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.act = nn.Linear(3, 3, dtype=torch.double), nn.ReLU(inplace=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.fc(x)
+            return y + self.act(y)
+
+    networks.assert_captured(Block(), torch.randn(4, 3, dtype=torch.double))
+
+
+def test_counters_advance_only_in_the_model(networks: ModuleType) -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        self.offset += 1
+        return self.fc1(x).relu()
+
+    model = networks.net(forward)
+    bounded = boundgraph.compile(model)
+    bounded(torch.randn(4, 3, dtype=torch.double), eps=0.1)
+    assert model.offset.tolist() == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize("forward", [view_written_then_base_read])
+def test_refusals_name_the_line_and_the_cure(networks: ModuleType, forward: Callable) -> None:
+    with pytest.raises(boundgraph.CaptureError) as caught:
+        boundgraph.compile(networks.net(forward))
+    line = forward.__code__.co_firstlineno + 2
+    assert str(caught.value) == (
+        f"node `relu_`, {__file__}:{line} (y.view(-1, 3).relu_()) writes in place, and `fc1`, which shares its memory, is "
+        "read later; use the form that returns a new tensor"
+    )
