@@ -22,7 +22,6 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from boundgraph.errors import CaptureError
-from boundgraph.export import export_graph
 from boundgraph.locations import user_frame
 
 
@@ -188,6 +187,8 @@ def capture(model: nn.Module, constants: Constants, example_inputs: Sequence[Any
     except Exception as error:
         if example_inputs is None:
             raise CaptureError(_tracing_failed(model, error)) from error
+        from boundgraph.export import export_graph  # takes a second to import, which few models need
+
         graph = export_graph(model, constants, tuple(example_inputs), tracing_error=error)
     _require_single_tensor_output(graph, model)
     return _named_by_layer(graph)

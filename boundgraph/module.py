@@ -218,9 +218,12 @@ class BoundedModule(nn.Module):
 
     def _plan(self, request: Request) -> Plan:
         plan = self._plans.get((self._mode(), request))
-        return self._build(request) if plan is None else plan
+        if plan is not None:
+            return plan
+        # graphs are not built inside a traced graph. (Not a decorator: it would make every import load the compiler.)
+        build = torch.compiler.disable(self._build) if torch.compiler.is_compiling() else self._build
+        return build(request)
 
-    @torch.compiler.disable
     def _build(self, request: Request) -> Plan:
         plan = plans.build(self._capture(), self._passes, request, self._backend)
         self._plans[self._mode(), request] = plan

@@ -39,19 +39,19 @@ class Box(Region):
     lower, upper: (batch, *shape), in the model's input units.
 
     Raises:
-        RegionError: shapes differ, the dtype is not floating, or lower > upper somewhere.
+        RegionError: shapes or dtypes differ, the dtype is not floating, or lower > upper somewhere.
     """
 
     def __init__(self, lower: Tensor, upper: Tensor) -> None:
-        _require_floating(lower, "Box(lower, upper)")
-        if lower.shape != upper.shape:
-            raise RegionError(
-                f"Box: lower has shape {tuple(lower.shape)} but upper has {tuple(upper.shape)}; give both one shape"
-            )
+        for end in (lower, upper):
+            _require_floating(end, "Box(lower, upper)")
+        if lower.shape != upper.shape or lower.dtype != upper.dtype:
+            one, other = (f"shape {tuple(end.shape)} and {end.dtype}" for end in (lower, upper))
+            raise RegionError(f"Box: lower has {one}, but upper has {other}; give both one shape and dtype")
         if readable(lower) and bool((lower > upper).any()):
             worst = (lower - upper).max().item()
             raise RegionError(f"Box: lower exceeds upper by up to {worst:.3g}; the region is empty")
-        self.lower, self.upper = _poison_where_empty(lower, upper)
+        self.lower, self.upper = _poison(lower, upper, lower > upper)
         self.center = (self.lower + self.upper) / 2
 
     def interval(self) -> Interval:
@@ -64,8 +64,8 @@ class Box(Region):
 class LpBall(Region):
     """All x' with ||x' - x||_norm <= eps and, if given, clip[0] <= x' <= clip[1].
 
-    x: (batch, *shape). eps: a number, a tensor (batch,), or, for norm=inf, any tensor that broadcasts against x;
-    in the model's input units. norm: in [1, inf]. clip: the valid range of the data, two numbers or tensors.
+    x: (batch, *shape). eps: a number, a tensor (batch,), or, for norm=inf, any tensor of as many dimensions as x
+    that broadcasts against it; in the model's input units. norm: in [1, inf]. clip: the valid range of the data, two numbers or tensors.
 
     Raises:
         RegionError: eps is negative or has a wrong shape, norm < 1, or the clipped ball is empty.
@@ -75,18 +75,22 @@ class LpBall(Region):
         self, x: Tensor, eps: float | Tensor, norm: float = math.inf, clip: Sequence[Limit] | None = None
     ) -> None:
         _require_floating(x, "LpBall(x, eps)")
-        self.center, self.norm, self.eps = x, _valid_norm(norm), _radius_like(eps, x, norm)
+        self.norm, self.eps, self.clipped = _valid_norm(norm), _radius_like(eps, x, norm), clip is not None
         lower, upper = x - self.eps, x + self.eps
+        empty = lower > upper
         if clip is not None:
             low, high = _valid_clip(clip, x)
             lower, upper = torch.clamp(lower, min=low), torch.clamp(upper, max=high)
-        if readable(lower) and bool((lower > upper).any()):
+            way = per_example(torch.clamp(torch.clamp(x, min=low), max=high) - x)  # to the valid range
+            distance = torch.linalg.vector_norm(way, ord=self.norm, dim=1).reshape(-1, *[1] * (x.dim() - 1))
+            empty = (lower > upper) | (distance > self.eps if self.norm < math.inf else empty)
+        if readable(lower) and bool(empty.any()):
             raise RegionError(
                 "LpBall: some x lies further than eps outside `clip`, so nothing is left of the ball; "
                 "are x and clip in the same units?"
             )
-        self.clipped = clip is not None
-        self.lower, self.upper = _poison_where_empty(lower, upper)
+        self.lower, self.upper = _poison(lower, upper, empty)
+        self.center = x.masked_fill(x.isinf(), math.nan)
 
     def interval(self) -> Interval:
         return Interval(self.lower, self.upper)
@@ -116,23 +120,30 @@ class LpBall(Region):
         p, a = self.norm, per_row(form.coefficients)
         low, high = (per_example(end - self.center).unsqueeze(1) for end in (self.lower, self.upper))
 
-        def response(multiplier: Tensor) -> Tensor:
+        def free(multiplier: Tensor) -> Tensor:
             m = multiplier.unsqueeze(-1)
             step = torch.where(a.abs() > m, math.inf, 0.0) if p == 1 else (a.abs() / m) ** (1 / (p - 1))
-            return torch.minimum(torch.maximum(-a.sign() * step.nan_to_num(posinf=torch.finfo(a.dtype).max), low), high)
+            return -a.sign() * step.nan_to_num(posinf=torch.finfo(a.dtype).max)
 
         with torch.no_grad():
-            smallest, largest = torch.zeros_like(size), size / eps ** (p - 1)
+            smallest, largest = torch.zeros_like(size), (size / eps ** (p - 1)).clamp(max=torch.finfo(a.dtype).max)
             for _ in range(_BISECTIONS):
                 middle = (smallest + largest) / 2
-                inside = response(middle).abs().pow(p).sum(2) <= eps**p
+                inside = _within(free(middle), low, high).abs().pow(p).sum(2) <= eps**p
                 smallest, largest = torch.where(inside, smallest, middle), torch.where(inside, middle, largest)
-            move, best = response(largest), largest
+        # for p = 1 the dual is piecewise linear in m, and its best m is one of the |A_i|
+        best = a.abs().masked_fill(a.abs() > largest.unsqueeze(2), 0).amax(2) if p == 1 else largest
+        # where the free minimum lies inside, its derivative drops out; at an end of the box it is that of the end
+        move = _within(free(best).detach(), low, high)
         reach = (a * move).sum(2) + best / p * (move.abs().pow(p).sum(2) - eps**p)
         return reach + inner(form.coefficients, self.center) + form.bias
 
 
 _BISECTIONS = 24
+
+
+def _within(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    return torch.minimum(torch.maximum(value, low), high)
 
 
 def minimum_on_box(form: LinearForm, box: Interval) -> Tensor:
@@ -146,10 +157,10 @@ def readable(tensor: Tensor) -> bool:
     return type(tensor) is Tensor and tensor.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
-def _poison_where_empty(lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
-    """An empty set has no bounds: NaN, which is no certificate. (Comparisons with NaN are false and keep it.)"""
-    empty = lower > upper
-    return lower.masked_fill(empty, math.nan), upper.masked_fill(empty, math.nan)
+def _poison(lower: Tensor, upper: Tensor, empty: Tensor) -> tuple[Tensor, Tensor]:
+    """An empty or unbounded set has no bounds: NaN, which is no certificate. (Comparisons with NaN are false.)"""
+    bad = empty | lower.isinf() | upper.isinf()
+    return lower.masked_fill(bad, math.nan), upper.masked_fill(bad, math.nan)
 
 
 def _require_floating(tensor: Tensor, what: str) -> None:
@@ -176,7 +187,7 @@ def _radius_like(eps: float | Tensor, x: Tensor, norm: float) -> float | Tensor:
     per_example = (eps.dim() == 1 and eps.shape[0] == x.shape[0]) or eps.numel() == 1
     if per_example:
         eps = eps.reshape(-1, *[1] * (x.dim() - 1))
-    elif norm != math.inf or eps.dim() != x.dim():
+    elif norm != math.inf or eps.dim() != x.dim() or any(e not in (1, n) for e, n in zip(eps.shape, x.shape, strict=True)):
         wanted = f"a number or a tensor of shape ({x.shape[0]},)"
         raise RegionError(f"eps has shape {tuple(eps.shape)}; for x of shape {tuple(x.shape)} give {wanted}")
     # NaN instead of a negative radius where numbers may not be looked at

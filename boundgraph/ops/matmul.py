@@ -36,8 +36,8 @@ def interval(x: Any, y: Any) -> Interval:
         result.lower.dim() != bounded.lower.dim()
     ):  # the batch would be broadcast, or multiplied, along another dimension
         raise GraphError(
-            f"matrix product of {_shape(x)} and {_shape(y)} moves the batch dimension of the bounded operand; unsqueeze "
-            "it where the new dimension belongs"
+            f"matrix product of {_shape(x)} and {_shape(y)} moves the batch dimension of the bounded operand; "
+            "unsqueeze it where the new dimension belongs"
         )
     require_same_examples(bounded.lower, result.lower, "matrix product")
     return result

@@ -1,7 +1,7 @@
 """The law book: what every operator must obey, and what every bounded model must.
 
-Plain assertions, for any test runner. `check_operator` is the whole of most operators' tests, including those that users
-register themselves; `check_sound` compares the bounds of a model with the values it takes.
+Plain assertions, for any test runner. `check_operator` is most of the test of an operator, your own included;
+`check_sound` compares the bounds of a model with the values it takes.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ import torch
 
 from boundgraph.operator import Operator
 from boundgraph.testing.laws import LAWS
+from boundgraph.testing.soundness import Soundness, check_sound
 from boundgraph.testing.spellings import Call, spellings_canonicalize
 from boundgraph.testing.trials import Perturbed, Trial, boxes_around
 
-__all__ = ["Perturbed", "boxes_around", "check_operator"]
+__all__ = ["Perturbed", "Soundness", "boxes_around", "check_operator", "check_sound"]
 
 
 def check_operator(
     operator: Operator,
     *,
-    cases: Sequence[tuple[Any, ...]] = ((Perturbed(2, 3),),),
+    cases: Sequence[tuple[Any, ...]] = ((Perturbed(3, 2),),),
     points: Sequence[float] = (0.0,),
     calls: Sequence[Call] = (),
     seed: int = 0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from boundgraph.compiler import compile
 from boundgraph.methods import Pipeline
+from boundgraph.module import BoundedModule
 from boundgraph.regions import Box, LpBall, Region
-from boundgraph.values import Interval
 
 Inputs = tuple[Tensor | Region, ...]
 
@@ -78,7 +78,7 @@ def check_sound(
     return Soundness(margin, width, count)
 
 
-def _claims(bounded: Callable, regions: Inputs, rows: int, generator: torch.Generator) -> list[_Claim]:
+def _claims(bounded: BoundedModule, regions: Inputs, rows: int, generator: torch.Generator) -> list[_Claim]:
     with torch.no_grad():
         bounds = bounded(*regions)
         batch, outputs = bounds.lower.shape[0], bounds.lower[0].numel()
@@ -161,19 +161,21 @@ def _inside(region: Region, point: Tensor) -> Tensor:
     point = torch.clamp(point, lower, upper)
     if not isinstance(region, LpBall) or region.norm == math.inf:
         return point
-    center, anchor = region.center, torch.clamp(region.center, lower, upper)
-    shape = (-1, *[1] * (center.dim() - 1))
-    near, far = torch.zeros(center.shape[0], dtype=center.dtype), torch.ones(center.shape[0], dtype=center.dtype)
+    anchor, batch = torch.clamp(region.center, lower, upper), point.shape[0]
     eps = region.eps.reshape(-1) if isinstance(region.eps, Tensor) else region.eps
+    near, far = torch.zeros(batch, dtype=point.dtype), torch.ones(batch, dtype=point.dtype)
     for part in (far, *[None] * 50):
         middle = (near + far) / 2 if part is None else part
-        moved = torch.lerp(anchor, point, middle.reshape(shape)) - center
-        fits = torch.linalg.vector_norm(moved.reshape(moved.shape[0], -1), region.norm, dim=1) <= eps
+        moved = torch.lerp(anchor, point, middle.reshape(-1, *[1] * (point.dim() - 1)))
+        distance = torch.linalg.vector_norm((moved - region.center).reshape(batch, -1), region.norm, dim=1)
+        fits = distance <= eps * (1 + 4 * torch.finfo(point.dtype).eps)
+        if bool((fits & (middle == far)).all()):
+            return moved
         near, far = torch.where(fits, middle, near), torch.where(fits, far, middle)
-    return torch.lerp(anchor, point, near.reshape(shape))
+    return torch.lerp(anchor, point, near.reshape(-1, *[1] * (point.dim() - 1)))
 
 
-def _require_exact_at_zero(bounded: Callable, regions: Inputs) -> None:
+def _require_exact_at_zero(bounded: BoundedModule, regions: Inputs) -> None:
     """At radius 0 the bounds are the value itself."""
     values = [region.center if isinstance(region, Region) else region for region in regions]
     points = [

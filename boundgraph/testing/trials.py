@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx.node import map_aggregate
 
 from boundgraph.linear_forms import lower_through
 from boundgraph.operator import Operator
@@ -86,7 +85,7 @@ class Trial:
                 return next(bounded)
             return next(exact) if _floats(leaf) else leaf
 
-        return map_aggregate(self.arguments, place)  # type: ignore[return-value]
+        return replaced(self.arguments, place)
 
     def reference(self, *operands: Tensor) -> Tensor:
         """`forward` in float64, of the numbers that the trial's dtype makes of the arguments."""
@@ -136,7 +135,7 @@ class Trial:
         ends = (end.to(self.dtype).reshape(-1, *[1] * (len(shape) - 1)) for end in boxes_around(*self.points))
         return [Interval(*(end.expand(-1, *shape[1:]).contiguous() for end in ends))]
 
-    def samples(self, boxes: Sequence[Interval], count: int = 64) -> Iterator[list[Tensor]]:
+    def samples(self, boxes: Sequence[Interval], count: int = 32) -> Iterator[list[Tensor]]:
         """Points of the boxes, in float64: inner points and corners in turn."""
         generator = self.generator()
         for i in range(count):
@@ -196,7 +195,7 @@ class Trial:
         if bool(holds.all()):
             return
         first = tuple((~holds).nonzero()[0].tolist())
-        shown = map_aggregate(self.arguments, lambda leaf: _Shown(leaf) if isinstance(leaf, Tensor) else leaf)
+        shown = replaced(self.arguments, lambda leaf: _Shown(leaf) if isinstance(leaf, Tensor) else leaf)
         raise AssertionError(
             f"operator {self.operator.name!r} breaks the law '{law}' in {self.dtype} with arguments {shown}, seed "
             f"{self.seed}: {detail if isinstance(detail, str) else detail(first)} "
@@ -223,6 +222,13 @@ class _Shown:
         return f"Tensor{self.shape}"
 
 
+def replaced(arguments: Any, place: Callable[[Any], Any]) -> Any:
+    """The arguments, nested tuples and lists included, with each leaf put through `place`."""
+    if isinstance(arguments, (tuple, list)):
+        return type(arguments)(replaced(part, place) for part in arguments)
+    return place(arguments)
+
+
 def apply(matrix: Tensor, value: Tensor) -> Tensor:
     """(batch, outputs, inputs) times (batch, *inputs)."""
     return (matrix @ value.flatten(1).unsqueeze(2)).squeeze(2)
@@ -235,7 +241,7 @@ def size_of(box: Interval) -> Tensor:
 
 def _leaves(arguments: Any) -> list[Any]:
     found: list[Any] = []
-    map_aggregate(arguments, found.append)
+    replaced(arguments, found.append)
     return found
 
 
