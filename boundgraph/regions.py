@@ -64,8 +64,9 @@ class Box(Region):
 class LpBall(Region):
     """All x' with ||x' - x||_norm <= eps and, if given, clip[0] <= x' <= clip[1].
 
-    x: (batch, *shape). eps: a number, a tensor (batch,), or, for norm=inf, any tensor of as many dimensions as x
-    that broadcasts against it; in the model's input units. norm: in [1, inf]. clip: the valid range of the data, two numbers or tensors.
+    x: (batch, *shape). eps: a number, a tensor (batch,), or, for norm=inf, a tensor of as many dimensions as x that
+    broadcasts against it; in the model's input units. norm: in [1, inf]. clip: the valid range of the data, two numbers
+    or tensors.
 
     Raises:
         RegionError: eps is negative or has a wrong shape, norm < 1, or the clipped ball is empty.
@@ -187,11 +188,15 @@ def _radius_like(eps: float | Tensor, x: Tensor, norm: float) -> float | Tensor:
     per_example = (eps.dim() == 1 and eps.shape[0] == x.shape[0]) or eps.numel() == 1
     if per_example:
         eps = eps.reshape(-1, *[1] * (x.dim() - 1))
-    elif norm != math.inf or eps.dim() != x.dim() or any(e not in (1, n) for e, n in zip(eps.shape, x.shape, strict=True)):
+    elif norm != math.inf or eps.dim() != x.dim() or not _stretches_to(eps.shape, x.shape):
         wanted = f"a number or a tensor of shape ({x.shape[0]},)"
         raise RegionError(f"eps has shape {tuple(eps.shape)}; for x of shape {tuple(x.shape)} give {wanted}")
     # NaN instead of a negative radius where numbers may not be looked at
     return torch.where(eps >= 0, eps, math.nan)
+
+
+def _stretches_to(shape: torch.Size, target: torch.Size) -> bool:
+    return all(size in (1, wanted) for size, wanted in zip(shape, target, strict=True))
 
 
 def _valid_clip(clip: Sequence[Limit], x: Tensor) -> tuple[Limit, Limit]:

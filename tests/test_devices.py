@@ -1,0 +1,156 @@
+"""Accelerators without an accelerator: fake "cuda" tensors and the meta device run the graphs for shapes and devices only.
+
+What stalls an accelerator or mixes devices (a look at numbers, a tensor made on the CPU) fails here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+import boundgraph
+
+METHODS = ("ibp", "crown-ibp", "crown")
+NAMES = ("conv", "residual-cnn", "residual-cnn, train", "max-pool", "smooth", "shared", "constants", "any-size")
+
+
+class Constants(nn.Module):
+    """Constants of the trace must move with the module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(3, 4), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(torch.relu(self.fc1(x)) * torch.arange(1.0, 5.0))
+
+
+def _build(networks: ModuleType, name: str, method: str) -> tuple[boundgraph.BoundedModule, tuple[int, ...]]:
+    if name == "constants":
+        return boundgraph.compile(Constants().eval(), method), (3,)
+    base = name.removesuffix(", train")
+    model = networks.build(base, dtype=torch.float).train(name.endswith("train"))
+    return boundgraph.compile(model, method), networks.NETWORKS[base].shapes[0]
+
+
+def _move(module: nn.Module, device: str) -> nn.Module:
+    """Every parameter and buffer as an empty one on `device`."""
+    for part in module.modules():
+        for name, parameter in list(part._parameters.items()):
+            if parameter is not None:
+                part._parameters[name] = nn.Parameter(torch.empty_like(parameter, device=device))
+        for name, buffer in list(part._buffers.items()):
+            if buffer is not None:
+                part._buffers[name] = torch.empty_like(buffer, device=device)
+    return module
+
+
+REQUESTS: dict[str, Callable[[Tensor], dict[str, Any]]] = {
+    "eps": lambda x: {"eps": 0.1},
+    "eps per example": lambda x: {"eps": torch.empty(x.shape[0], device=x.device)},
+    "l2 ball, clipped": lambda x: {"eps": 0.1, "norm": 2, "clip": (0.0, 1.0)},
+    "l2 ball, clipped, eps per example": lambda x: {
+        "eps": torch.empty(x.shape[0], device=x.device), "norm": 2.0, "clip": (0.0, 1.0)},
+    "l1 ball": lambda x: {"eps": 0.1, "norm": 1},
+    "clip of tensors": lambda x: {"eps": 0.1, "clip": (torch.zeros_like(x), torch.ones_like(x))},
+}  # fmt: skip
+
+
+def _check(networks: ModuleType, name: str, method: str, kind: str, device: str) -> None:
+    bounded, shape = _build(networks, name, method)
+    with FakeTensorMode(allow_non_fake_inputs=False) if device == "cuda" else nullcontext():
+        _move(bounded, device)
+        x = torch.empty(4, *shape, device=device)
+        options = REQUESTS[kind](x)
+        bounds = bounded(x, **options, spec=torch.empty(4, 2, 3, device=device), sides="lower")
+        assert bounds.lower.shape == (4, 2)
+        assert bounds.upper is None
+        assert bounds.lower.device.type == bounds.interval.lower.device.type == device
+        bounds.lower.sum().backward()
+        for weight, parameter in bounded.named_parameters():
+            assert parameter.grad is not None, weight
+            assert parameter.grad.device.type == device
+        both = bounded(x, **options)
+        assert both.lower.shape == both.upper.shape == (4, 3)
+
+
+@pytest.mark.parametrize("device", ["cuda", "meta"])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_network(networks: ModuleType, name: str, method: str, device: str) -> None:
+    _check(networks, name, method, "eps", device)
+
+
+@pytest.mark.parametrize("device", ["cuda", "meta"])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("kind", [kind for kind in REQUESTS if kind != "eps"])
+def test_every_region(networks: ModuleType, kind: str, method: str, device: str) -> None:
+    _check(networks, "conv", method, kind, device)
+
+
+@pytest.mark.parametrize("device", ["cuda", "meta"])
+@pytest.mark.parametrize("method", METHODS)
+def test_margins_and_intermediate_bounds(networks: ModuleType, method: str, device: str) -> None:
+    bounded, shape = _build(networks, "residual-cnn", method)
+    with FakeTensorMode() if device == "cuda" else nullcontext():
+        _move(bounded, device)
+        x = torch.empty(4, *shape, device=device)
+        margins = bounded.margins(x, torch.zeros(4, dtype=torch.long, device=device), eps=0.1)
+        assert margins.shape == (4, 2)
+        assert margins.device.type == device
+        intervals = bounded.intermediate_bounds(x, eps=0.1)
+        assert {interval.lower.device.type for interval in intervals.values()} == {device}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_specifications_and_radii_may_be_on_the_cpu(networks: ModuleType, method: str) -> None:
+    """A specification, labels or radii made on the CPU are moved to where the input is."""
+    bounded, shape = _build(networks, "conv", method)
+    with FakeTensorMode():
+        _move(bounded, "cuda")
+        x = torch.empty(4, *shape, device="cuda")
+        bounds = bounded(x, eps=torch.empty(4), spec=torch.empty(2, 3))
+        assert bounds.lower.device.type == "cuda"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_moving_the_model_instead_of_the_bounded_module(networks: ModuleType, method: str) -> None:
+    """model.cuda() after compile: constants of the trace are needed where the model is."""
+    bounded, shape = _build(networks, "constants", method)
+    with FakeTensorMode():
+        _move(bounded.model, "cuda")
+        assert bounded(torch.empty(4, *shape, device="cuda"), eps=0.1).lower.device.type == "cuda"
+
+
+def test_siblings_move_too(networks: ModuleType) -> None:
+    bounded, shape = _build(networks, "constants", "ibp")
+    sibling = bounded.using("crown")
+    bounded.to("meta")
+    assert sibling(torch.empty(4, *shape, device="meta"), eps=0.1).lower.device.type == "meta"
+
+
+def test_compiling_a_model_that_is_on_a_device_already() -> None:
+    model = Constants().to("meta").eval()
+    bounds = boundgraph.compile(model, "crown").to("meta")(torch.empty(4, 3, device="meta"), eps=0.1)
+    assert bounds.lower.device.type == "meta"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("method", METHODS)
+def test_real_accelerators_agree_with_the_cpu(networks: ModuleType, method: str) -> None:
+    for name in networks.NETWORKS:
+        model, inputs = networks.build(name), networks.inputs(name)
+        bounded = boundgraph.compile(model, method)
+        expected = bounded(boundgraph.LpBall(inputs[0], 0.1), *inputs[1:])
+        bounded.cuda()
+        moved = [value.cuda() for value in inputs]
+        found = bounded(boundgraph.LpBall(moved[0], 0.1), *moved[1:])
+        torch.testing.assert_close(found.lower.cpu(), expected.lower, rtol=1e-8, atol=1e-8)
+        torch.testing.assert_close(found.upper.cpu(), expected.upper, rtol=1e-8, atol=1e-8)
