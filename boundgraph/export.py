@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, fx, nn
 from torch.export import Dim, export
 
 from boundgraph.errors import CaptureError
+from boundgraph.locations import user_frame
 
 
 def export_graph(
@@ -27,11 +29,12 @@ def export_graph(
     except Exception as error:
         raise CaptureError(
             f"{type(model).__name__} can be captured neither by tracing ({_first_line(tracing_error)})\n"
+            f"  at {user_frame(traceback.extract_tb(tracing_error.__traceback__)) or 'an unknown place'}\n"
             f"  nor by torch.export ({_first_line(error)}).\n"
             "  A decision on tensor values has no bounds: write it with torch.where on a constant condition, or "
             "register it as an operator."
         ) from error
-    return _as_traced(exported, constants)
+    return _as_traced(exported, model, constants)
 
 
 def _at_least_two(value: Any) -> Any:
@@ -44,9 +47,10 @@ def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
 
 
-def _as_traced(exported: fx.GraphModule, constants: Any) -> fx.Graph:
+def _as_traced(exported: fx.GraphModule, model: nn.Module, constants: Any) -> fx.Graph:
     """Copy the exported graph: weights become `model.<name>`, lifted tensors constants, guards and wrappers go."""
-    known = {name for name, _ in [*exported.named_parameters(remove_duplicate=False), *exported.named_buffers()]}
+    own = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
+    known = {name for name, _ in own}
     graph = fx.Graph()
     copies: dict[fx.Node, Any] = {}
     for node in exported.graph.nodes:
@@ -58,9 +62,27 @@ def _as_traced(exported: fx.GraphModule, constants: Any) -> fx.Graph:
         copies[node] = graph.node_copy(node, lambda old: copies[old])
         if node.op == "get_attr":
             value = torch.fx.graph_module._get_attr(exported, node.target)
-            is_state = node.target in known and not str(node.target).startswith("_")
-            copies[node].target = f"model.{node.target}" if is_state else constants.add(value)
+            if not isinstance(value, Tensor):
+                raise CaptureError(f"{type(model).__name__} holds a {type(value).__name__}, which has no bounds")
+            copies[node].target = f"model.{node.target}" if node.target in known else constants.add(value)
+        if node.op == "placeholder":
+            copies[node].meta["limits"] = _limits(node)
     return graph
+
+
+def _limits(node: fx.Node) -> tuple[tuple[int, float], ...] | None:
+    """For each dimension of an input the sizes for which the exported graph is the model."""
+    value = node.meta.get("val")
+    return tuple(map(_range, value.shape)) if isinstance(value, Tensor) else None
+
+
+def _range(size: Any) -> tuple[int, float]:
+    if isinstance(size, int):
+        return size, size
+    bounds = size.node.shape_env.bound_sympy(size.node.expr)
+    # a lower end of 2 only says that the example had no batch of 1, and that one is compared with the model
+    low = int(bounds.lower)
+    return (low if low > 2 else 0), (float(bounds.upper) if bounds.upper.is_number else float("inf"))
 
 
 def _single(result: Any, copies: dict[fx.Node, fx.Node]) -> Any:

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx import GraphModule
 
-from boundgraph import drawing, plans
+from boundgraph import drawing, operator, plans
 from boundgraph.capture import Constants
 from boundgraph.errors import BoundgraphError, GraphError, RegionError, UnsupportedOperatorError
 from boundgraph.methods import Pipeline, method
+from boundgraph.ops import linear
 from boundgraph.plans import Plan
 from boundgraph.regions import Limit, LpBall, Region
 from boundgraph.specification import margin_spec
@@ -38,10 +39,11 @@ class BoundedModule(nn.Module):
         method: str | Pipeline,
         example_inputs: Sequence[Any] | None = None,
         backend: str = "eager",
+        constants: Constants | None = None,
     ) -> None:
         super().__init__()
         self.model = model
-        self.constants = Constants()
+        self.constants = Constants() if constants is None else constants
         self.method = method
         self.training = model.training
         self._example_inputs = example_inputs
@@ -50,7 +52,10 @@ class BoundedModule(nn.Module):
         self._captured: dict[tuple[bool, ...], GraphModule] = {}
         self._plans: dict[tuple[tuple[bool, ...], Request], Plan] = {}
         self._siblings: dict[Any, BoundedModule] = {}
-        self.input_names = tuple(node.name for node in self._capture().graph.nodes if node.op == "placeholder")
+        graph = self._capture().graph
+        self.input_names = tuple(node.name for node in graph.nodes if node.op == "placeholder")
+        self._last_weight = _last_weight(graph)
+        self._default_regions = self.input_names
         self._prepare()
 
     # ------------------------------------------------------------------ calling
@@ -78,7 +83,9 @@ class BoundedModule(nn.Module):
         values = self._regions(inputs, eps, norm, clip)
         batch = _reference(values)
         arguments = (*values, _batched_spec(spec, batch)) if spec is not None else values
-        return self._plan(self._request(values, spec is not None, sides)).run(*arguments)
+        plan = self._plan(self._request(values, spec is not None, sides))
+        plans.require_sizes(plan, values)
+        return plan.run(*arguments)
 
     def margins(
         self,
@@ -108,14 +115,17 @@ class BoundedModule(nn.Module):
     ) -> dict[str, Interval]:
         """The interval of every perturbed node, by its name in `bounded.primal`; tightened where the method does."""
         values = self._regions(inputs, eps, norm, clip)
-        return self._plan(self._request(values, False, "both")._replace(keep_intervals=True)).run(*values)
+        plan = self._plan(self._request(values, False, "both")._replace(keep_intervals=True))
+        plans.require_sizes(plan, values)
+        return plan.run(*values)
 
     def using(self, method: str | Pipeline) -> BoundedModule:
         """A bounded module of the same model by another method; made once and kept."""
         if method == self.method:
             return self
         if method not in self._siblings:
-            self._siblings[method] = BoundedModule(self.model, method, self._example_inputs, self._backend)
+            sibling = BoundedModule(self.model, method, self._example_inputs, self._backend, self.constants)
+            self._siblings[method] = sibling
         return self._siblings[method]
 
     # ------------------------------------------------------------------ looking inside
@@ -123,9 +133,9 @@ class BoundedModule(nn.Module):
     def plan(self, *, spec: bool = False, sides: str = "both", regions: Sequence[str] | None = None) -> Plan:
         """The graph that a call would run, with all its stages, in the model's present mode.
 
-        regions: names of the perturbed inputs; all of them if not given.
+        regions: names of the perturbed inputs; if not given all of them, or the first that can be bounded alone.
         """
-        names = self.input_names if regions is None else tuple(regions)
+        names = self._default_regions if regions is None else tuple(regions)
         return self._plan(Request(names, spec=spec, sides=sides))
 
     @property
@@ -195,8 +205,10 @@ class BoundedModule(nn.Module):
         try:
             self._prepare_sides(names)
         except (UnsupportedOperatorError, GraphError):
-            if len(names) < 2 or not any(self._can_bound((name,)) for name in names):
+            possible = [name for name in names if len(names) > 1 and self._can_bound((name,))]
+            if not possible:
                 raise
+            self._default_regions = (possible[0],)
 
     def _prepare_sides(self, names: tuple[str, ...]) -> None:
         for spec in (False, True):
@@ -255,6 +267,8 @@ class BoundedModule(nn.Module):
             raise RegionError(
                 f"the model takes {len(names)} input(s) ({', '.join(names)}), but {len(inputs)} were given"
             )
+        if eps is None and (norm != math.inf or clip is not None):
+            raise RegionError("norm and clip belong to eps; give them to the region instead")
         if eps is not None:
             if len(inputs) != 1:
                 raise RegionError("eps is short for a model with one input; give LpBall(x, eps) for the perturbed ones")
@@ -266,11 +280,24 @@ class BoundedModule(nn.Module):
         return inputs
 
     def _outputs(self) -> int:
-        node = self._capture().graph.output_node().args[0]
-        weight = node.args[1] if isinstance(node, fx.Node) and len(node.args) > 1 else None
-        if isinstance(weight, fx.Node) and weight.op == "get_attr":
-            return self.model.get_parameter(str(weight.target).removeprefix("model.")).shape[0]
-        raise RegionError("the model does not end in a linear layer; say how many classes there are: num_classes=...")
+        if self._last_weight is None:
+            raise RegionError(
+                "the model does not end in a linear layer; say how many classes there are: num_classes=..."
+            )
+        weight: Any = self
+        for name in self._last_weight:
+            weight = getattr(weight, name)
+        return weight.shape[0]
+
+
+def _last_weight(graph: fx.Graph) -> tuple[str, ...] | None:
+    """Path of the weight of the linear layer that makes the output, or None."""
+    node = graph.output_node().args[0]
+    if not isinstance(node, fx.Node) or operator.find(node.target) is not linear.LINEAR:
+        return None
+    weight = node.args[1] if len(node.args) > 1 else node.kwargs.get("weight")
+    path = str(weight.target) if isinstance(weight, fx.Node) else ""
+    return tuple(path.split(".")) if path.startswith("model.") else None
 
 
 def _passes(chosen: str | Pipeline) -> Pipeline:

@@ -90,6 +90,10 @@ class Refused(Exception):  # noqa: N818 - it ends up inside an UnsupportedOperat
     """Raised by an adapter for a use of its spelling that has no bounds; the message says why and what to do."""
 
 
+class Random(Refused):
+    """The use is random, so it is refused even where no perturbation reaches it."""
+
+
 _ALIASES: dict[Any, Alias] = {}
 _BY_SPELLING: dict[Any, Operator] = {}
 _BY_FORWARD: dict[Callable[..., Any], Operator] = {}

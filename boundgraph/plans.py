@@ -11,7 +11,9 @@ from torch import fx, nn
 from torch.fx import GraphModule
 
 from boundgraph.capture import Constants, capture, check_capture, graph_module
+from boundgraph.errors import RegionError
 from boundgraph.methods import Pipeline, pass_name
+from boundgraph.regions import Region
 from passes import check
 from passes.graphs import Request, kind, rebuilt
 from passes.primal import require_no_randomness
@@ -23,6 +25,7 @@ class Plan(NamedTuple):
     module: GraphModule
     stages: tuple[tuple[str, GraphModule], ...]
     run: Callable[..., Any]  # `module`, or what the backend made of it
+    limits: tuple[Any, ...]  # per input the sizes it may have, or None; see `export`
 
     @property
     def graph(self) -> fx.Graph:
@@ -54,7 +57,29 @@ def build(captured: GraphModule, pipeline: Pipeline, request: Request, backend: 
     if request.keep_intervals:
         emitted = with_interval_outputs(emitted)
     run = emitted if backend == "eager" else torch.compile(emitted, backend=backend)
-    return Plan(emitted, tuple(stages), run)
+    limits = tuple(node.meta.get("limits") for node in captured.graph.nodes if node.op == "placeholder")
+    return Plan(emitted, tuple(stages), run, limits if any(limits) else ())
+
+
+def require_sizes(plan: Plan, values: Sequence[Any]) -> None:
+    """Refuse inputs for which an exported graph is not the model.
+
+    Raises:
+        RegionError: a size at which torch.export has not followed the model.
+    """
+    for limits, value in zip(plan.limits, values, strict=False):
+        shape = (value.center if isinstance(value, Region) else value).shape
+        if limits is not None and not _within(shape, limits):
+            wanted = ", ".join(str(low) if low == high else f"{low}..{high}" for low, high in limits)
+            raise RegionError(
+                f"an input has shape {tuple(shape)}, but the model was captured for sizes ({wanted}): it decides on "
+                "shapes, and example_inputs showed torch.export these alone. Compile again with such an example."
+            )
+
+
+def _within(shape: Sequence[int], limits: Sequence[tuple[int, float]]) -> bool:
+    fits = (low <= size <= high for size, (low, high) in zip(shape, limits, strict=False))
+    return len(shape) == len(limits) and all(fits)
 
 
 def with_interval_outputs(module: GraphModule) -> GraphModule:
@@ -74,7 +99,7 @@ def captured_module(model: nn.Module, constants: Constants, example_inputs: Sequ
     graph = capture(model, constants, example_inputs)
     module = graph_module(graph, model, constants)
     require_no_randomness(graph, model)
-    if example_inputs is not None and not model.training:
+    if example_inputs is not None:
         check_capture(module, model, example_inputs)
     return module
 

@@ -209,9 +209,9 @@ def _valid_clip(clip: Sequence[Limit], x: Tensor) -> tuple[Limit, Limit]:
 # What emitted graphs call. Plain functions, because a graph names its targets.
 
 
-def center(region: Region) -> Tensor:
-    """The clean input, about which the region lies."""
-    return region.center
+def center(region: Region | Tensor) -> Tensor:
+    """The clean input, about which the region lies. A point is its own centre: so the primal graph takes tensors."""
+    return region.center if isinstance(region, Region) else region
 
 
 def interval(region: Region) -> Interval:

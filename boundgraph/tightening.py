@@ -48,6 +48,8 @@ def _unstable_rows(
 ) -> Interval:
     """Per example its unstable elements; examples with fewer are filled up, and what fills up is not used."""
     wanted = per_example(unstable)
+    if wanted.numel() == 0:
+        return interval
     most = int(wanted.sum(1).max())
     if most == 0:
         return interval
@@ -78,4 +80,4 @@ def _chunks(rows: Tensor, interval: Interval, captured: Sequence[Any], memory: i
     """Split so that no coefficient tensor, of both sides and all examples, is larger than `memory` bytes."""
     intervals = [interval, *(value for value in captured if isinstance(value, Interval))]
     per_row = 2 * interval.shape[0] * max(node_numel(value) for value in intervals) * interval.lower.element_size()
-    return iter(rows.split(max(1, memory // per_row), dim=1))
+    return iter(rows.split(max(1, memory // max(1, per_row)), dim=1))

@@ -28,7 +28,12 @@ def grammar(module: fx.GraphModule, name: str) -> None:
     Raises:
         GraphError: names the pass, the node and what it may not read.
     """
-    module.graph.lint()
+    if not isinstance(module, fx.GraphModule):
+        raise GraphError(f"pass {name} returned {type(module).__name__}; a pass returns a new GraphModule")
+    try:
+        module.graph.lint()
+    except RuntimeError as error:
+        raise GraphError(f"pass {name} made an ill-formed graph: {error}") from error
     for node in module.graph.nodes:
         if node.op == "output":
             continue

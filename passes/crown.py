@@ -27,6 +27,8 @@ def backward(module: fx.GraphModule, *, slope: str = "adaptive") -> fx.GraphModu
     After:  `n_relaxation` for each non-linear node, `n_form` for each node the output depends on, and bounds from the
             minimum of the forms over the regions. slope: the lower line of ReLU-like neurons, see `relaxations.kinked`.
     """
+    if request_of(module).keep_intervals:
+        return module  # intervals were asked for, and the last walk gives none
     graph = fx.Graph()
     copies: dict[fx.Node, Any] = {}
     for node in module.graph.nodes:

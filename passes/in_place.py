@@ -46,7 +46,11 @@ class InPlace:
     def __init__(self, graph: fx.Graph) -> None:
         self.position = {node: i for i, node in enumerate(graph.nodes)}
         self.owner: dict[fx.Node, fx.Node] = {}  # the node whose memory a node shares
+        state: dict[str, fx.Node] = {}  # every reader of a weight or constant shares its memory
         for node in graph.nodes:
+            if node.op == "get_attr":
+                self.owner[node] = state.setdefault(str(node.target), node)
+                continue
             shares = node.args and isinstance(node.args[0], fx.Node) and (writes(node) or _may_view(node))
             self.owner[node] = self.owner[node.args[0]] if shares else node
 
@@ -54,8 +58,13 @@ class InPlace:
         """Whether the node changes a buffer or parameter of the model (and nothing else reads the result)."""
         if not writes(node) or self.owner[node].op != "get_attr":
             return False
-        later = [user for user in self.owner[node].users if self.position[user] > self.position[node]]
-        if node.users or later:
+        if str(self.owner[node].target).startswith("constants."):
+            raise CaptureError(
+                f"{describe(node)} writes to a tensor that forward has just made; code that reads it later is not "
+                "followed. Use the form that returns a new tensor, e.g. total = total + y"
+            )
+        family = [other for other, owner in self.owner.items() if owner is self.owner[node]]
+        if node.users or any(self._read_after(other, node, made_later_too=True) for other in family):
             raise CaptureError(
                 f"the model overwrites its own state and reads it again ({describe(node)}); bounds are a pure function "
                 "of weights and inputs, so do this outside forward"
@@ -75,12 +84,12 @@ class InPlace:
                 )
         return overwritten
 
-    def _read_after(self, other: fx.Node, write: fx.Node) -> bool:
-        if self.position[other] > self.position[write]:
+    def _read_after(self, other: fx.Node, write: fx.Node, made_later_too: bool = False) -> bool:
+        if self.position[other] > self.position[write] and not made_later_too:
             return False  # made from the new value
         return any(self.position[user] > self.position[write] for user in other.users)
 
 
 def _may_view(node: fx.Node) -> bool:
     name: Any = _name(node)
-    return name in _VIEWS or operator.find_alias(node.target) is not None
+    return name in _VIEWS or (name != "clone" and operator.find_alias(node.target) is not None)

@@ -7,8 +7,9 @@ from typing import Any
 from torch import fx
 
 from boundgraph import regions, values
+from boundgraph.capture import reads_metadata_only
 from boundgraph.values import Bounds, Interval
-from passes.graphs import copy_into, emit, kind, mapped, node_argument, operator_of, rebuilt, request_of
+from passes.graphs import emit, kind, mapped, node_argument, operator_of, rebuilt, request_of
 
 
 def forward(module: fx.GraphModule) -> fx.GraphModule:
@@ -21,6 +22,7 @@ def forward(module: fx.GraphModule) -> fx.GraphModule:
     graph = fx.Graph()
     copies: dict[fx.Node, Any] = {}
     intervals: dict[fx.Node, fx.Node] = {}
+    shapes: dict[fx.Node, fx.Node] = {}
     for node in module.graph.nodes:
         if node.op == "output":
             result = intervals[node_argument(node)]
@@ -34,10 +36,11 @@ def forward(module: fx.GraphModule) -> fx.GraphModule:
             intervals[node].meta.update(operator=op, of=node.name)
         else:
             for source in node.all_input_nodes:
-                if source in intervals and source not in copies:  # only its shape is read
+                if source in intervals and source not in shapes:
                     shape = (intervals[source],)
-                    copies[source] = emit(graph, values.shape_source, shape, "exact", f"{source.name}_shape", source)
-            copy_into(graph, node, copies)
+                    shapes[source] = emit(graph, values.shape_source, shape, "exact", f"{source.name}_shape", source)
+            sources = copies | shapes if reads_metadata_only(node) else copies
+            copies[node] = graph.node_copy(node, sources.__getitem__)
             if kind(node) == "region":
                 intervals[node] = emit(graph, regions.interval, (copies[node],), "interval", f"{node.name}_interval")
                 intervals[node].meta.update(of=node.name)

@@ -12,8 +12,9 @@ from boundgraph import operator, regions
 from boundgraph.capture import reads_metadata_only
 from boundgraph.errors import CaptureError, GraphError, UnsupportedOperatorError
 from boundgraph.locations import describe
-from boundgraph.operator import Operator, Refused
+from boundgraph.operator import Operator, Random, Refused
 from boundgraph.ops import batch_norm
+from boundgraph.tracing import RANDOM_METHODS
 from passes.graphs import (
     constants_of,
     copy_into,
@@ -59,10 +60,11 @@ def _canonical_copy(graph: fx.Graph, node: fx.Node, copies: dict[fx.Node, Any]) 
         result = rule.adapters[node.target](*args, **kwargs)
     except (Refused, TypeError) as reason:
         # only a problem if a perturbation reaches the node: mark_perturbed decides
-        copy_into(graph, node, copies).meta["refused"] = str(reason)
+        copy_into(graph, node, copies).meta.update(refused=str(reason), random=isinstance(reason, Random))
         return
     if isinstance(rule, Operator):
         copies[node] = emit(graph, rule.forward, tuple(result), "exact", node.name, origin=node)
+        copies[node].meta["spelling"] = _spelling(node)
     else:
         copies[node] = result
 
@@ -100,10 +102,12 @@ def _is_exact_anyway(node: fx.Node) -> bool:
 
 def _problem(node: fx.Node) -> str | None:
     """Why a node has no bounds, or None."""
+    spelling = f"{_spelling(node)} ({describe(node)})"
+    if node.meta.get("random"):
+        return f"{spelling}: {node.meta['refused']}"
     if kind(node) != "perturbed" or node.op == "output":
         return None
     op = operator_of(node)
-    spelling = f"{_spelling(node)} ({describe(node)})"
     if op is None:
         return f"{spelling}: {node.meta.get('refused', 'no bound rule for this operator')}"
     bounded = [name for name, arg in zip(_parameters(op), node.args, strict=False) if _is_bounded(arg)]
@@ -124,11 +128,14 @@ def _is_bounded(arg: Any) -> bool:
 
 
 def _spelling(node: fx.Node) -> str:
+    """What the user wrote."""
+    if "spelling" in node.meta:
+        return node.meta["spelling"]
     if node.op == "call_method":
         return f"x.{node.target}()"
     name = getattr(node.target, "__name__", str(node.target))
-    module = getattr(node.target, "__module__", None) or ""
-    return f"{module}.{name}" if module and "boundgraph" not in module else name
+    module = (getattr(node.target, "__module__", None) or "").lstrip("_")
+    return f"{module}.{name}" if module else name
 
 
 def _unsupported_message(module: fx.GraphModule, problems: list[str]) -> str:
@@ -176,8 +183,9 @@ def _constant_value(module: fx.GraphModule, node: fx.Node, copies: dict[fx.Node,
 
 
 def _is_random(node: fx.Node) -> bool:
-    tags = getattr(node.target, "tags", ())
-    return torch.Tag.nondeterministic_seeded in tags
+    if node.op == "call_method":
+        return node.target in RANDOM_METHODS
+    return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
 
 
 def _attribute(module: fx.GraphModule, node: fx.Node) -> Tensor:

@@ -40,15 +40,19 @@ def _build(networks: ModuleType, name: str, method: str) -> tuple[boundgraph.Bou
     return boundgraph.compile(model, method), networks.NETWORKS[base].shapes[0]
 
 
+def _empty(tensor: Tensor, device: str) -> Tensor:
+    return torch.empty(tuple(tensor.shape), dtype=tensor.dtype, device=device)
+
+
 def _move(module: nn.Module, device: str) -> nn.Module:
     """Every parameter and buffer as an empty one on `device`."""
     for part in module.modules():
         for name, parameter in list(part._parameters.items()):
             if parameter is not None:
-                part._parameters[name] = nn.Parameter(torch.empty_like(parameter, device=device))
+                part._parameters[name] = nn.Parameter(_empty(parameter, device))
         for name, buffer in list(part._buffers.items()):
             if buffer is not None:
-                part._buffers[name] = torch.empty_like(buffer, device=device)
+                part._buffers[name] = _empty(buffer, device)
     return module
 
 

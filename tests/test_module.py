@@ -119,10 +119,11 @@ def test_conversion_reaches_modules_by_other_methods(dtype: torch.dtype) -> None
 
 
 def test_converting_the_model_itself(method: str) -> None:
-    """bounded.model.double() instead of bounded.double()."""
+    """bounded.model.double() instead of bounded.double(): float32 constants promote, in the model and in its bounds."""
     bounded = boundgraph.compile(WithConstant(), method)
-    bounded.model.half()
-    assert bounded(torch.rand(5, 3).half(), eps=0.1).lower.dtype is torch.half
+    bounded.model.double()
+    x = torch.rand(5, 3, dtype=torch.double)
+    assert bounded(x, eps=0.1).lower.dtype is bounded.model(x).dtype is torch.double
 
 
 def test_one_compile_serves_all_sizes(networks: ModuleType, method: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from boundgraph.operator import Alias, Refused, register_alias
+from boundgraph.operator import Alias, Random, register_alias
 
 aten = torch.ops.aten
 
@@ -31,7 +31,7 @@ IDENTITY = register_alias(
 
 def _dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
     if training and p > 0:
-        raise Refused("dropout in train mode is random and has no bounds; call .eval(), or set its p to 0")
+        raise Random("dropout in train mode is random and has no bounds; call .eval(), or set its p to 0")
     return input
 
 

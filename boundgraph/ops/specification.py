@@ -43,17 +43,27 @@ def _fitting(spec: Tensor, outputs: int) -> Tensor:
 
 
 def merged_weight(spec: Tensor, weight: Tensor) -> Tensor:
-    """C W: (batch | 1, rows, inputs)."""
-    return torch.matmul(_fitting(spec, weight.shape[0]), weight)
+    """C W, (batch | 1, rows, positions * inputs), for a layer that acts on each of `positions` vectors per example."""
+    return torch.matmul(_per_position(spec, weight.shape[0]), weight).flatten(2)
 
 
 def merged_bias(spec: Tensor, bias: Tensor) -> Tensor:
     """C b: (batch | 1, rows)."""
-    return torch.matmul(spec, bias)
+    return torch.matmul(_per_position(spec, bias.shape[0]), bias).sum(2)
+
+
+def _per_position(spec: Tensor, outputs: int) -> Tensor:
+    """(batch | 1, rows, positions * outputs) -> (batch | 1, rows, positions, outputs)."""
+    if spec.shape[-1] % outputs:
+        raise RegionError(f"spec has {spec.shape[-1]} columns, but the model has {outputs} outputs per example")
+    return spec.unflatten(2, (-1, outputs))
 
 
 def merged(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x (batch, inputs), weight (batch | 1, rows, inputs), bias (batch | 1, rows) -> (batch, rows)."""
+    """x (batch, *positions, inputs), weight (batch | 1, rows, numel), bias (batch | 1, rows) -> (batch, rows)."""
+    if weight.shape[2] != (found := per_example(x).shape[1]):
+        ratio = weight.shape[2] / found
+        raise RegionError(f"spec has {ratio:g} times as many columns as the model has outputs per example")
     product = inner(weight, x)
     return product if bias is None else product + bias
 
@@ -63,12 +73,14 @@ def merged_interval(x: Interval, weight: Tensor, bias: Tensor | None = None) -> 
 
 
 def merged_start(x: Interval, weight: Tensor, bias: Tensor | None = None) -> LinearForm:
-    return LinearForm(weight, weight.new_zeros(weight.shape[:2]) if bias is None else bias)
+    rows = weight.reshape(*weight.shape[:2], *x.shape[1:])
+    return LinearForm(rows, weight.new_zeros(weight.shape[:2]) if bias is None else bias)
 
 
 def merged_backward(form: LinearForm, x: Interval, weight: Tensor, bias: Tensor | None = None) -> LinearForm:
     constant = form.bias if bias is None else form.bias + weighted_sum(form, bias)
-    return LinearForm(form.coefficients @ weight, constant)
+    rows = form.coefficients @ weight
+    return LinearForm(rows.reshape(*rows.shape[:2], *x.shape[1:]), constant)
 
 
 MERGED_SPECIFICATION = register(

@@ -25,25 +25,27 @@ def check_operator(
     *,
     cases: Sequence[tuple[Any, ...]] = ((Perturbed(3, 2),),),
     points: Sequence[float] = (0.0,),
-    calls: Sequence[Call] = (),
+    calls: Sequence[Call] | None = (),
     seed: int = 0,
 ) -> None:
     """Hold an operator to every law in `boundgraph.testing.laws`, in float32 and float64.
 
     cases: arguments of `operator.forward`, with `Perturbed(batch, ...)` in the place of each operand that carries
-        bounds. Floating tensors among them are cast to the dtype under test; the first case is used for spellings.
+        bounds. Floating tensors among them are cast to the dtype under test.
     points: for a scalar function, where its shape changes: kinks, turning points, inflections. Boxes of all widths from
         0 to 2e4 are laid on and around them, and up to 1e4 away.
-    calls: modules or functions of the perturbed operands that use the operator, for spellings whose signature is not
-        that of `forward`; modules are also exported, which covers ATen spellings.
+    calls: modules or functions of the perturbed operands of the first case that use the operator, for spellings whose
+        signature is not that of `forward`; modules are also exported, which covers ATen spellings.
+        None leaves spellings out.
 
     Raises:
         AssertionError: a law is broken; names operator, law, arguments and place. Rounding is allowed for, by bounds
             derived in `boundgraph.testing.trials`, and nothing else is.
     """
-    for arguments in cases:
-        for dtype in (torch.float32, torch.float64):
-            trial = Trial(operator, tuple(arguments), dtype, tuple(points), seed)
+    for dtype in (torch.float64, torch.float32):
+        trials = [Trial(operator, tuple(arguments), dtype, tuple(points), seed) for arguments in cases]
+        for trial in trials:
             for law in LAWS:
                 law(trial)
-    spellings_canonicalize(Trial(operator, tuple(cases[0]), torch.float32, tuple(points), seed), calls)
+    if calls is not None:
+        spellings_canonicalize(trials, calls)

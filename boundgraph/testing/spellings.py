@@ -17,37 +17,54 @@ from passes import primal
 Call = Callable[..., Tensor]
 
 
-def spellings_canonicalize(trial: Trial, calls: Sequence[Call]) -> None:
+def spellings_canonicalize(trials: Sequence[Trial], calls: Sequence[Call]) -> None:
     """Traced and canonicalised, each call applies the operator and computes the same; no spelling is left untried.
 
-    calls: modules or functions of the perturbed operands. Modules are exported too, which covers ATen spellings.
-    Spellings that share the signature of `forward` need no call.
+    calls: modules or functions of the perturbed operands of the first trial; modules are exported too, which covers
+    ATen spellings. Spellings that accept the canonical arguments of some trial need no call.
     """
-    operands = [torch.randn(shape, generator=trial.generator(), dtype=trial.dtype) for shape in trial.shapes]
-    own = {
-        spelling: _direct(trial, spelling) for spelling in trial.operator.spellings if not isinstance(spelling, tuple)
-    }
-    seen: set[Any] = set(own)  # F.tanh, say, is traced through and arrives as the method it calls
-    for call in (*own.values(), *calls):
-        module, constants = _as_module(call, len(operands)).to(trial.dtype), Constants()
-        seen |= _require_canonical(trial, module, operands, capture(module, constants), constants)
-        if isinstance(call, nn.Module):
-            exported = export_graph(module, constants, tuple(operands), ValueError("not traced"))
-            seen |= _require_canonical(trial, module, operands, exported, constants)
-    untried = [str(spelling) for spelling in trial.operator.adapters if spelling not in seen]
-    trial.require("spellings are tried", not untried, f"no call uses {', '.join(untried)}")
+    operator, seen = trials[0].operator, set[Any]()
+    for spelling in operator.spellings:
+        for trial in trials if not isinstance(spelling, tuple) else ():
+            if _accepts(trial, call := _direct(trial, spelling)):
+                _require_canonical(trial, call)
+                seen.add(spelling)  # F.tanh, say, is traced through and arrives as the method it calls
+                break
+    for call in calls:
+        seen |= _require_canonical(trials[0], call)
+    untried = [str(spelling) for spelling in operator.adapters if spelling not in seen]
+    trials[0].require("spellings are tried", not untried, f"no call uses {', '.join(untried)}")
 
 
-def _require_canonical(
-    trial: Trial, module: nn.Module, operands: list[Tensor], graph: fx.Graph, constants: Constants
-) -> set[Any]:
-    """Returns the spellings found in the captured graph."""
-    captured = graph_module(graph, module, constants)
-    canonical = primal.canonicalize(captured)
-    spelled = {node.target for node in graph.nodes} & set(trial.operator.adapters)
-    targets = [node.target for node in canonical.graph.nodes]
-    found = trial.operator.forward in targets and not spelled & (set(targets) - {trial.operator.forward})
-    trial.require("spellings canonicalise", found, f"this remains of {module}:\n{canonical.graph}")
+def _operands(trial: Trial) -> list[Tensor]:
+    generator = trial.generator()
+    return [torch.randn(shape, generator=generator, dtype=trial.dtype) for shape in trial.shapes]
+
+
+def _accepts(trial: Trial, call: Call) -> bool:
+    try:
+        call(*_operands(trial))
+    except (RuntimeError, TypeError):
+        return False
+    return True
+
+
+def _require_canonical(trial: Trial, call: Call) -> set[Any]:
+    """Returns the spellings found in the captured graphs."""
+    operands, constants = _operands(trial), Constants()
+    module = _as_module(call, len(operands)).to(trial.dtype)
+    graphs = [capture(module, constants)]
+    if isinstance(call, nn.Module):
+        graphs.append(export_graph(module, constants, tuple(operands), ValueError("not traced")))
+    return {spelled for graph in graphs for spelled in _spelled(trial, module, graph_module(graph, module, constants))}
+
+
+def _spelled(trial: Trial, module: nn.Module, captured: fx.GraphModule) -> set[Any]:
+    operands, canonical = _operands(trial), primal.canonicalize(captured)
+    spelled = {node.target for node in captured.graph.nodes} & set(trial.operator.adapters)
+    targets = {node.target for node in canonical.graph.nodes}
+    arrived = trial.operator.forward in targets and not spelled & (targets - {trial.operator.forward})
+    trial.require("spellings canonicalise", arrived, f"this remains of {module}:\n{canonical.graph}")
     same = torch.allclose(canonical(*copy.deepcopy(operands)), module(*copy.deepcopy(operands)))
     trial.require("spellings canonicalise", same, f"{module} computes something else than\n{canonical.graph}")
     return spelled

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from boundgraph.linear_forms import lower_through
+from boundgraph.linear_forms import lower_through, per_example
 from boundgraph.operator import Operator
 from boundgraph.relaxations import LOWER_SLOPES
 from boundgraph.values import Interval, LinearForm
@@ -167,7 +167,7 @@ class Trial:
     @cached_property
     def constant(self) -> Tensor:
         """What a linear operator adds, (batch, outputs)."""
-        return self.reference(*(torch.zeros(shape) for shape in self.shapes)).flatten(1)
+        return per_example(self.reference(*(torch.zeros(shape) for shape in self.shapes)))
 
     @property
     def tiny(self) -> float:
@@ -231,7 +231,7 @@ def replaced(arguments: Any, place: Callable[[Any], Any]) -> Any:
 
 def apply(matrix: Tensor, value: Tensor) -> Tensor:
     """(batch, outputs, inputs) times (batch, *inputs)."""
-    return (matrix @ value.flatten(1).unsqueeze(2)).squeeze(2)
+    return (matrix @ per_example(value).unsqueeze(2)).squeeze(2)
 
 
 def size_of(box: Interval) -> Tensor:

@@ -20,7 +20,11 @@ def test_laws(slope: float) -> None:
 
 
 def test_modules() -> None:
-    calls = [nn.LeakyReLU(0.3), nn.LeakyReLU(inplace=True), lambda x: F.leaky_relu(x, negative_slope=-1.0, inplace=True)]
+    calls = [
+        nn.LeakyReLU(0.3),
+        nn.LeakyReLU(inplace=True),
+        lambda x: F.leaky_relu(x, negative_slope=-1.0, inplace=True),
+    ]
     check_operator(LEAKY_RELU, calls=calls)
 
 

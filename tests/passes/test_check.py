@@ -74,7 +74,7 @@ def test_broken_passes_are_named(networks: ModuleType, broken: object, after: st
 
 
 def test_a_graph_out_of_order_names_the_pass(networks: ModuleType) -> None:
-    with pytest.raises(boundgraph.GraphError, match="later_than_used.*`relu`"):
+    with pytest.raises(boundgraph.GraphError, match=r"later_than_used.*'relu'"):
         boundgraph.compile(networks.build("five"), pipeline(later_than_used, "mark_perturbed"))
 
 

@@ -1,0 +1,243 @@
+"""Symbolic tracing that keeps a model's weights, buffers and constants as references and leaves the model as it was."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import operator as python_operator
+import random
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import numpy
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from boundgraph.errors import CaptureError
+from boundgraph.locations import user_frame
+
+
+class Constants(nn.Module):
+    """Tensors the model makes while it is traced; they follow `.to()` but are no part of the state."""
+
+    def add(self, tensor: Tensor) -> str:
+        name = f"c{len(self._buffers)}"
+        self.register_buffer(name, tensor.detach(), persistent=False)
+        return f"constants.{name}"
+
+
+class _LiveTracer(fx.Tracer):
+    """Traces a model whose weights, buffers and constants stay references into `model` and `constants`."""
+
+    def __init__(self, constants: Constants, inputs: Sequence[str]) -> None:
+        super().__init__()
+        self.record_stack_traces = True
+        self.constants = constants
+        self.inputs = inputs
+        self._names: dict[int, str] = {}
+        self._known_constants: dict[int, str] = {}
+        self._keep_alive: list[Tensor] = []
+
+    def trace(self, root: Any, concrete_args: dict[str, Any] | None = None) -> fx.Graph:
+        # a shared tensor keeps its first name, so shared weights become one node
+        tensors = [*root.named_parameters(), *root.named_buffers()]
+        self._names = {id(tensor): name for name, tensor in tensors}
+        return super().trace(root, concrete_args)
+
+    def path_of_module(self, mod: nn.Module) -> str:
+        return super().path_of_module(mod).removeprefix("model").removeprefix(".")
+
+    def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> tuple[Any, list[Any]]:
+        """Placeholders for the inputs; optional arguments beyond them keep their defaults, so that `if mask is None`
+        is decided as in an ordinary call."""
+        return root_fn, [self.root, *(self.create_proxy("placeholder", name, (), {}) for name in self.inputs)]
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return False
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        if not isinstance(attr_val, Tensor) or id(attr_val) not in self._names:
+            return attr_val
+        name = self._names[id(attr_val)]
+        if name not in parameter_proxy_cache:
+            parameter_proxy_cache[name] = _KnownTensorProxy(self.create_node("get_attr", name, (), {}), self, attr_val)
+        return parameter_proxy_cache[name]
+
+    def create_arg(self, a: Any) -> Any:
+        if isinstance(a, Tensor):
+            if id(a) in self._names:
+                return self.create_node("get_attr", self._names[id(a)], (), {})
+            if id(a) not in self._known_constants:
+                self._known_constants[id(a)] = self.constants.add(a)
+                self._keep_alive.append(a)  # an id is only unique while its tensor lives
+            return self.create_node("get_attr", self._known_constants[id(a)], (), {})
+        return super().create_arg(a)
+
+    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        if _is_plain_batch_norm(m):
+            forward = functools.partial(_batch_norm, m)
+        output = super().call_module(m, forward, args, kwargs)
+        if _is_library(m) and isinstance(output, fx.Proxy):
+            output.node.meta.setdefault("layer", _layer_name(self.path_of_module(m), m))
+        return output
+
+
+RANDOM_METHODS = frozenset(
+    {
+        "uniform_",
+        "normal_",
+        "bernoulli_",
+        "random_",
+        "exponential_",
+        "log_normal_",
+        "cauchy_",
+        "geometric_",
+        "bernoulli",
+    }
+)
+_RANDOM_FUNCTIONS = (
+    "rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like", "normal", "bernoulli",
+    "multinomial", "poisson",
+)  # fmt: skip
+_RANDOM = frozenset(getattr(Tensor, name) for name in RANDOM_METHODS) | frozenset(
+    getattr(torch, name) for name in _RANDOM_FUNCTIONS
+)
+
+
+class _NoDraws(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
+        if func in _RANDOM:
+            _refuse_randomness(func.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def no_randomness() -> Iterator[None]:
+    """Refuse random numbers while tracing: they would be drawn once and become constants of the graph."""
+    before = random.getstate(), str(numpy.random.get_state())
+    with _NoDraws():
+        yield
+    if before != (random.getstate(), str(numpy.random.get_state())):
+        random.setstate(before[0])
+        _refuse_randomness("from Python's or NumPy's generator")
+
+
+def _refuse_randomness(source: str) -> NoReturn:
+    where = user_frame(traceback.extract_stack())
+    raise CaptureError(
+        f"forward draws random numbers ({source}); bounds need a fixed function: call .eval(), or pass the random "
+        f"tensor in as an input\n  at {where or 'an unknown place'}"
+    )
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Put back every attribute of the model afterwards, and the content of its lists and dicts: code that is traced may
+    assign to `self`, and what it assigns are stand-ins."""
+    saved = [(module, dict(vars(module))) for module in model.modules()]
+    contents = [
+        (container, copy.copy(container))
+        for _, attributes in saved
+        for container in attributes.values()
+        if isinstance(container, list | dict | set)
+    ]
+    try:
+        yield
+    finally:
+        for module, attributes in saved:
+            vars(module).clear()
+            vars(module).update(attributes)
+        for container, content in contents:
+            container.clear()
+            container.extend(content) if isinstance(container, list) else container.update(content)
+
+
+class Root(nn.Module):
+    """Calls the model, so that its own hooks and a forward set on the instance are traced too."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *inputs: Any) -> Any:
+        return self.model(*inputs)
+
+
+def trace(model: nn.Module, constants: Constants, inputs: Sequence[str]) -> fx.Graph:
+    """The graph of `model` with the named inputs as placeholders; the model stays as it is."""
+    with undisturbed(model), no_randomness():
+        return _LiveTracer(constants, inputs).trace(Root(model))
+
+
+class _Proxy(fx.Proxy):
+    """Records `x += y` as what it is: fx by itself would write `x + y`, which is wrong when x has a second name."""
+
+    def __iadd__(self, other: Any) -> Any:
+        return self.tracer.create_proxy("call_function", python_operator.iadd, (self, other), {})
+
+    def __isub__(self, other: Any) -> Any:
+        return self.tracer.create_proxy("call_function", python_operator.isub, (self, other), {})
+
+    def __imul__(self, other: Any) -> Any:
+        return self.tracer.create_proxy("call_function", python_operator.imul, (self, other), {})
+
+    def __itruediv__(self, other: Any) -> Any:
+        return self.tracer.create_proxy("call_function", python_operator.itruediv, (self, other), {})
+
+
+class _KnownTensorProxy(_Proxy):
+    """A weight or buffer: its shape is known, so code may branch on it; its numbers are not."""
+
+    _tensor: Tensor
+
+    def __init__(self, node: fx.Node, tracer: fx.Tracer, tensor: Tensor) -> None:
+        super().__init__(node, tracer)
+        object.__setattr__(self, "_tensor", tensor)
+
+    @property
+    def shape(self) -> torch.Size:
+        return self._tensor.shape
+
+    @property
+    def ndim(self) -> int:
+        return self._tensor.ndim
+
+    def size(self, dim: int | None = None) -> Any:
+        return self._tensor.size() if dim is None else self._tensor.size(dim)
+
+    def dim(self) -> int:
+        return self._tensor.dim()
+
+    def numel(self) -> int:
+        return self._tensor.numel()
+
+
+def _is_plain_batch_norm(layer: nn.Module) -> bool:
+    """A BatchNorm layer without hooks or a forward of its own."""
+    own = type(layer).forward is not nn.modules.batchnorm._BatchNorm.forward or "forward" in vars(layer)
+    return not own and not layer._forward_hooks and not layer._forward_pre_hooks
+
+
+def _batch_norm(layer: Any, x: Any) -> Any:
+    """What a BatchNorm layer computes, without its shape checks (they branch on the input) and its batch counter."""
+    use_batch_statistics = layer.training or layer.running_mean is None
+    return F.batch_norm(
+        x, layer.running_mean, layer.running_var, layer.weight, layer.bias, use_batch_statistics, 0.0, layer.eps
+    )
+
+
+def _layer_name(path: str, layer: nn.Module) -> str:
+    """`block_0_conv` for block.0.conv; `relu_1` for child 1 of a sequence, since names do not begin with digits."""
+    name = path.replace(".", "_")
+    return f"{type(layer).__name__.lower()}_{name}" if name[:1].isdigit() or not name else name
+
+
+def _is_library(module: nn.Module) -> bool:
+    return type(module).__module__.startswith("torch.nn")

@@ -1,0 +1,33 @@
+"""Concatenation of pieces with and without bounds."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import boundgraph
+from boundgraph.ops.cat import CAT
+from boundgraph.testing import Perturbed, check_operator
+
+
+def test_laws(tensor) -> None:
+    cases = [
+        ([Perturbed(2, 3), Perturbed(2, 1)], 1), ((Perturbed(2, 3, 2), tensor(2, 1, 2)), 1),
+        ([tensor(2, 3, 1), Perturbed(2, 3, 2), tensor(2, 3, 1)], -1), ([Perturbed(2, 2)], 1),
+        ([Perturbed(2, 1, 2), tensor(2, 1, 2), Perturbed(2, 3, 2)], -2),
+    ]  # fmt: skip
+    check_operator(CAT, cases=cases, calls=[lambda x, y: torch.cat(tensors=(y, x), dim=-1)])
+
+
+def test_one_value_twice(bound, tensor) -> None:
+    """x beside 2 x, summed, is 3 x."""
+    x = tensor(2, 3)
+    bounds = bound(lambda x: torch.cat([x, 2 * x], 1).reshape(-1, 2, 3).sum(1), x)
+    torch.testing.assert_close(bounds.lower, 3 * x - 1.5)
+    torch.testing.assert_close(bounds.upper, 3 * x + 1.5)
+
+
+def test_along_the_batch_is_refused(bound, tensor) -> None:
+    for dim in (0, -2):
+        with pytest.raises(boundgraph.GraphError, match=rf"cat\(dim={dim}\) over dimension 0 mixes examples"):
+            bound(lambda x, dim=dim: torch.cat([x, x], dim), tensor(2, 3))

@@ -1,0 +1,83 @@
+"""Convolutions in 1, 2 and 3 dimensions with every geometry; sizes that the stride does not divide."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+import boundgraph
+from boundgraph.ops.conv import CONV
+from boundgraph.testing import Perturbed, check_operator
+
+aten = torch.ops.aten
+
+
+@st.composite
+def geometries(draw: st.DrawFn) -> tuple[Any, ...]:
+    """Arguments of a convolution whose output is not empty."""
+    dims, groups = draw(st.sampled_from((1, 2, 2, 3))), draw(st.sampled_from((1, 1, 2)))
+    per_dim = st.lists(st.integers(1, 3), min_size=dims, max_size=dims)
+    kernel, dilation = draw(per_dim), draw(per_dim)
+    reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+    padding = draw(st.one_of(st.sampled_from(("same", "valid")), st.lists(st.integers(0, 3), min_size=dims, max_size=dims)))
+    stride = [1] * dims if padding == "same" else draw(per_dim)
+    pads = [0] * dims if isinstance(padding, str) else padding
+    least = [max(1, r + 1 - 2 * p) for r, p in zip(reach, pads, strict=True)]
+    sizes = [low + draw(st.integers(0, 3 if dims < 3 else 1)) for low in least]
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 99)))
+    weight = torch.randn(2 * groups, draw(st.integers(1, 2)), *kernel, generator=generator)
+    bias = draw(st.sampled_from((None, torch.randn(2 * groups, generator=generator))))
+    return Perturbed(2, weight.shape[1] * groups, *sizes), weight, bias, stride, padding, dilation, groups
+
+
+@settings(deadline=None, max_examples=40, derandomize=True)
+@given(geometries())
+def test_laws(arguments: tuple[Any, ...]) -> None:
+    check_operator(CONV, cases=[arguments], calls=None)
+
+
+def test_spellings(tensor) -> None:
+    weights = [tensor(3, 2, 2), tensor(3, 2, 2, 2), tensor(3, 2, 2, 2, 2)]
+    inputs = [Perturbed(2, 2, 4), Perturbed(2, 2, 4, 3), Perturbed(2, 2, 3, 3, 3)]
+    cases = [(x, weight, tensor(3), 1, padding) for x, weight in zip(inputs, weights, strict=True) for padding in (1, "same")]
+    weight = weights[0].float()
+    calls = [
+        nn.Conv1d(2, 3, 3, stride=2, padding="valid"),
+        nn.Conv1d(2, 3, 2, padding="same", bias=False),
+        lambda x: aten.convolution.default(x, weight, None, [2], [1], [1], False, [0], 1),
+    ]
+    check_operator(CONV, cases=cases, calls=calls)
+
+
+@pytest.mark.parametrize("layer", [nn.Conv2d(2, 3, 3, 2, (1, 2)), nn.Conv2d(2, 4, (2, 3), padding="same", groups=2)], ids=str)
+def test_modules(layer: nn.Module) -> None:
+    check_operator(CONV, cases=[(Perturbed(2, 2, 5, 4), layer.weight, layer.bias)], calls=None)
+    bounded = boundgraph.compile(layer, "crown")
+    for size in (5, 6, 8):
+        x = torch.rand(2, 2, size, size + 1)
+        torch.testing.assert_close(bounded(x, eps=0.0).lower, layer(x))
+
+
+def test_by_hand(bound) -> None:
+    """A difference of neighbours over [0, 1]^3, stride 2: the last input is skipped and bounded by nobody."""
+    weight = torch.tensor([[[1.0, -1.0]]])
+    bounds = bound(lambda x: F.conv1d(x, weight, stride=2), torch.full((1, 1, 3), 0.5))
+    assert (bounds.lower.item(), bounds.upper.item()) == (-1.0, 1.0)
+
+
+def test_unbatched_input_is_refused(bound, tensor) -> None:
+    weight = tensor(3, 2, 2)
+    with pytest.raises(boundgraph.GraphError, match=r"needs an input of 3 dimensions with the batch first, not shape \(2, 4\)"):
+        bound(lambda x: F.conv1d(x, weight), tensor(2, 4))
+
+
+def test_transposed_is_refused(bound, tensor) -> None:
+    weight = tensor(2, 3, 2)
+    with pytest.raises(boundgraph.UnsupportedOperatorError, match="transposed convolutions have no bound rule yet"):
+        bound(lambda x: aten.convolution.default(x, weight, None, [1], [0], [1], True, [0], 1), tensor(2, 2, 4))

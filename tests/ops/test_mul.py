@@ -1,0 +1,31 @@
+"""Products with constants of either sign, on either side."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import boundgraph
+from boundgraph.ops.mul import MUL
+from boundgraph.testing import Perturbed, check_operator
+
+aten = torch.ops.aten
+
+
+def test_laws(tensor) -> None:
+    cases = [
+        (Perturbed(2, 3), tensor(2, 3)), (Perturbed(2, 3), -1.5), (2, Perturbed(2, 3)), (Perturbed(2, 3), tensor(2, 1)),
+        (Perturbed(2, 1, 4), tensor(3, 1)), (tensor(3, 4), Perturbed(2, 1, 1)), (Perturbed(2, 3), torch.tensor([1, 0, -3])),
+        (Perturbed(2, 3), tensor()), (tensor(2, 3, 1), Perturbed(2, 1, 4)), (Perturbed(2, 3), 0),
+    ]  # fmt: skip
+    check_operator(MUL, cases=cases, calls=[lambda x: aten.mul.Scalar(x, -2.0), lambda x: 3 * x])
+
+
+def test_two_perturbed_operands_are_refused(bound, tensor) -> None:
+    with pytest.raises(boundgraph.UnsupportedOperatorError, match="mul of two perturbed values has no bound rule yet"):
+        bound(lambda x: x * x, tensor(2, 3))
+
+
+def test_infinite_factor_is_no_certificate(bound) -> None:
+    bounds = bound(lambda x: x * torch.inf, torch.ones(1, 2), method="ibp")
+    assert not bounds.lower.isfinite().any()
