@@ -158,3 +158,9 @@ def test_equations_stand_beside_nodes_of_the_graph() -> None:
     printed = set(re.findall(r"\w+", "".join(block["shown"] or "" for block in BLOCK.finditer(page))))
     assert explained
     assert explained <= printed
+
+
+def test_architecture_names_every_file() -> None:
+    page = read("docs/architecture.md")
+    files = {path.name for folder in ("boundgraph", "passes") for path in (ROOT / folder).glob("[!_]*.py")}
+    assert {name for name in files if name not in page} == set()

@@ -34,7 +34,7 @@ CALLS = {
 }
 
 
-@pytest.mark.parametrize("spelling", CALLS, ids=str)
+@pytest.mark.parametrize("spelling", CALLS, ids=lambda spelling: getattr(spelling, "__qualname__", str(spelling)))
 def test_does_nothing(bound, tensor, spelling) -> None:
     x = tensor(2, 3)
     bounds = bound(CALLS[spelling], x)

@@ -12,7 +12,11 @@ from boundgraph.testing import Perturbed, check_operator
 
 def test_permute_laws() -> None:
     cases = [(Perturbed(2, 3, 4), (0, 2, 1)), (Perturbed(2, 3, 1, 2), [0, -1, 1, 2]), (Perturbed(2, 3), (-2, -1))]
-    calls = [lambda x: x.permute(0, 2, 1), lambda x: x.permute(dims=(0, 2, 1)), lambda x: torch.permute(x, dims=(0, 2, 1))]
+    calls = [
+        lambda x: x.permute(0, 2, 1),
+        lambda x: x.permute(dims=(0, 2, 1)),
+        lambda x: torch.permute(x, dims=(0, 2, 1)),
+    ]
     check_operator(PERMUTE, cases=cases, calls=calls)
 
 

@@ -14,7 +14,12 @@ aten = torch.ops.aten
 
 
 def test_reshape_laws() -> None:
-    cases = [(Perturbed(2, 3, 4), (2, 12)), (Perturbed(2, 3, 4), (-1, 2, 6)), (Perturbed(2, 3, 4), [2, -1]), (Perturbed(2, 1), (2,))]
+    cases = [
+        (Perturbed(2, 3, 4), (2, 12)),
+        (Perturbed(2, 3, 4), (-1, 2, 6)),
+        (Perturbed(2, 3, 4), [2, -1]),
+        (Perturbed(2, 1), (2,)),
+    ]
     calls = [
         lambda x: x.view(2, -1), lambda x: x.view((2, 12)), lambda x: x.reshape(x.shape[0], 4, 3),
         lambda x: x.view(size=(2, 12)), lambda x: x.reshape(shape=(2, 12)), lambda x: x.view(x.size(0), -1),
@@ -29,13 +34,27 @@ def test_flatten_laws() -> None:
 
 
 def test_squeeze_laws() -> None:
-    cases = [(Perturbed(2, 1, 4), 1), (Perturbed(2, 3, 1), -1), (Perturbed(2, 3, 4), 1), (Perturbed(2, 1, 4, 1), (1, 3))]
+    cases = [
+        (Perturbed(2, 1, 4), 1),
+        (Perturbed(2, 3, 1), -1),
+        (Perturbed(2, 3, 4), 1),
+        (Perturbed(2, 1, 4, 1), (1, 3)),
+    ]
     calls = [lambda x: torch.squeeze(x, 1), lambda x: x.squeeze(dim=1), lambda x: torch.squeeze(input=x, dim=1)]
     check_operator(SQUEEZE, cases=cases, calls=calls)
 
 
 def test_unsqueeze_laws() -> None:
-    cases = [(Perturbed(2, 3), 1), (Perturbed(2, 3), -1), (Perturbed(2,), 1)]
+    cases = [
+        (Perturbed(2, 3), 1),
+        (Perturbed(2, 3), -1),
+        (
+            Perturbed(
+                2,
+            ),
+            1,
+        ),
+    ]
     check_operator(UNSQUEEZE, cases=cases, calls=[lambda x: x[:, None] if False else x.unsqueeze(dim=2)])
 
 
@@ -59,7 +78,9 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_regrouping_examples_is_refused(bound, tensor, name: str) -> None:
-    with pytest.raises(boundgraph.GraphError, match="dimension 0 must stay the batch, because bounds are computed per example"):
+    with pytest.raises(
+        boundgraph.GraphError, match="dimension 0 must stay the batch, because bounds are computed per example"
+    ):
         bound(REFUSED[name], tensor(2, 3, 4))
 
 
