@@ -9,8 +9,14 @@ from types import ModuleType
 
 import pytest
 import torch
+from torch.utils import backend_registration
 
 torch.set_num_threads(1)  # pytest-xdist runs one process per core
+
+# A stand-in accelerator for tests/test_devices.py. Autograd makes its queues, one per device, at its first backward
+# pass, so it has to be known before any test runs.
+if hasattr(backend_registration, "_setup_privateuseone_for_python_backend"):
+    backend_registration._setup_privateuseone_for_python_backend("fakegpu")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

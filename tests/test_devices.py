@@ -17,7 +17,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 import boundgraph
 
@@ -27,10 +26,8 @@ DEVICES = (ACCELERATOR, "meta")
 NAMES = ("conv", "residual-cnn", "residual-cnn, train", "max-pool", "smooth", "shared", "constants", "any-size")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def accelerator() -> None:
-    if torch._C._get_privateuse1_backend_name() != ACCELERATOR:
-        _setup_privateuseone_for_python_backend(ACCELERATOR)
+if torch._C._get_privateuse1_backend_name() != ACCELERATOR:  # tests/conftest.py registers it where torch can
+    pytest.skip("this torch cannot register an accelerator from Python", allow_module_level=True)
 
 
 class Constants(nn.Module):
@@ -136,15 +133,6 @@ def test_radii_may_be_on_the_cpu(networks: ModuleType, method: str) -> None:
         _move(bounded, ACCELERATOR)
         x = torch.empty(4, *shape, device=ACCELERATOR)
         assert bounded(x, eps=torch.empty(4)).lower.device.type == ACCELERATOR
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_moving_the_model_instead_of_the_bounded_module(networks: ModuleType, method: str) -> None:
-    """model.cuda() after compile: constants of the trace are needed where the model is."""
-    bounded, shape = _build(networks, "constants", method)
-    with FakeTensorMode():
-        _move(bounded.model, ACCELERATOR)
-        assert bounded(torch.empty(4, *shape, device=ACCELERATOR), eps=0.1).lower.device.type == ACCELERATOR
 
 
 def test_siblings_move_too(networks: ModuleType) -> None:

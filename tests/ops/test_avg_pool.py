@@ -44,34 +44,38 @@ def test_adaptive_laws(sizes: list[tuple[int, int]]) -> None:
     check_operator(ADAPTIVE_AVG_POOL, cases=[(Perturbed(2, 1, *inputs), len(sizes), outputs)], calls=None)
 
 
-SPELLINGS = {
-    1: [nn.AvgPool1d(2), nn.AvgPool1d(3, 1, 1, ceil_mode=True, count_include_pad=False),
-        lambda x: F.avg_pool1d(input=x, kernel_size=2, stride=1), lambda x: aten.avg_pool1d.default(x, [2], [])],
-    2: [nn.AvgPool2d(2), nn.AvgPool2d((3, 2), 1, (1, 0), divisor_override=2), lambda x: F.avg_pool2d(x, 2, ceil_mode=True),
-        lambda x: aten.avg_pool2d.default(x, [2, 2])],
-    3: [nn.AvgPool3d(2), lambda x: F.avg_pool3d(x, (2, 1, 2)), lambda x: aten.avg_pool3d.default(x, [2, 2, 2], [1, 1, 1])],
-}  # fmt: skip
-ADAPTIVE = {
-    1: [nn.AdaptiveAvgPool1d(2), lambda x: F.adaptive_avg_pool1d(x, output_size=1)],
-    2: [nn.AdaptiveAvgPool2d((None, 2)), lambda x: F.adaptive_avg_pool2d(x, 1)],
-    3: [nn.AdaptiveAvgPool3d(1), lambda x: F.adaptive_avg_pool3d(x, (1, 2, 2))],
-}
+AVERAGES = [
+    (1, nn.AvgPool1d(2)),
+    (1, nn.AvgPool1d(3, 1, 1, ceil_mode=True, count_include_pad=False)),
+    (1, lambda x: F.avg_pool1d(input=x, kernel_size=2, stride=1)),
+    (1, lambda x: aten.avg_pool1d.default(x, [2], [])),
+    (2, nn.AvgPool2d(2)),
+    (2, nn.AvgPool2d((3, 2), 1, (1, 0), divisor_override=2)),
+    (2, lambda x: aten.avg_pool2d.default(x, [2, 2])),
+    (3, nn.AvgPool3d(2)),
+    (3, lambda x: F.avg_pool3d(x, (2, 1, 2))),
+    (3, lambda x: aten.avg_pool3d.default(x, [2, 2, 2], [1, 1, 1])),
+]
+ADAPTIVE = [
+    (1, nn.AdaptiveAvgPool1d(2)),
+    (1, lambda x: F.adaptive_avg_pool1d(x, output_size=1)),
+    (2, nn.AdaptiveAvgPool2d((None, 2))),
+    (2, lambda x: F.adaptive_avg_pool2d(x, 1)),
+    (3, nn.AdaptiveAvgPool3d(1)),
+]
 
 
-def test_spellings() -> None:
-    for operator, table in ((AVG_POOL, SPELLINGS), (ADAPTIVE_AVG_POOL, ADAPTIVE)):
-        calls = []
-        for dims, some in table.items():
-            calls += [_on_image(call, dims) for call in some]
-        assert operator.forward
-        check_operator(operator, cases=[(Perturbed(2, 1, 3, 4, 4), 3, [2, 2, 2])], calls=calls)
+@pytest.mark.parametrize(
+    ("operator", "calls"), [(AVG_POOL, AVERAGES), (ADAPTIVE_AVG_POOL, ADAPTIVE)], ids=["avg", "adaptive"]
+)
+def test_spellings(operator: boundgraph.Operator, calls: list[tuple[int, Any]]) -> None:
+    def on_flat(call: Any, dims: int) -> Any:
+        """The call on the last `dims` dimensions of a volume."""
+        flat = nn.Flatten(1, 4 - dims)
+        return nn.Sequential(flat, call) if isinstance(call, nn.Module) else lambda x: call(flat(x))
 
-
-def _on_image(call: Any, dims: int) -> Any:
-    """The call on the first `dims` dimensions of a volume."""
-    if isinstance(call, nn.Module):
-        return nn.Sequential(nn.Flatten(1, 4 - dims), call)
-    return lambda x: call(x.flatten(1, 4 - dims))
+    placed = [on_flat(call, dims) for dims, call in calls]
+    check_operator(operator, cases=[(Perturbed(2, 1, 3, 4, 4), 3, [2, 2, 2])], calls=placed)
 
 
 def test_by_hand(bound) -> None:

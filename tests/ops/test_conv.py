@@ -38,6 +38,7 @@ def geometries(draw: st.DrawFn) -> tuple[Any, ...]:
     return Perturbed(2, weight.shape[1] * groups, *sizes), weight, bias, stride, padding, dilation, groups
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 @settings(deadline=None, max_examples=40, derandomize=True)
 @given(geometries())
 def test_laws(arguments: tuple[Any, ...]) -> None:
