@@ -130,7 +130,7 @@ def transposed(forward: Callable[..., Tensor], form: LinearForm, x: Interval, *a
     """Pull a form through a linear map without bias that acts on each example alone: its adjoint, from autograd."""
     folded = fold_rows(form.coefficients)
     origin = folded.new_zeros(()).expand(folded.shape[0], *x.shape[1:])
-    _, adjoint = torch.func.vjp(lambda value: forward(value, *arguments), origin)
+    adjoint = torch.func.vjp(lambda value: forward(value, *arguments), origin)[1]
     return LinearForm(unfold_rows(adjoint(folded)[0], form), form.bias)
 
 

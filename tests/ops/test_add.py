@@ -32,7 +32,7 @@ def test_laws(tensor) -> None:
     calls = [
         lambda x, y: torch.add(x, y, alpha=-2),
         lambda x, y: aten.add.Scalar(x, 2.0) + y,
-    ]  # fmt: skip
+    ]
     check_operator(ADD, cases=cases(tensor), calls=calls)
 
 

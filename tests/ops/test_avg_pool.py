@@ -71,8 +71,9 @@ ADAPTIVE = [
 def test_spellings(operator: boundgraph.Operator, calls: list[tuple[int, Any]]) -> None:
     def on_flat(call: Any, dims: int) -> Any:
         """The call on the last `dims` dimensions of a volume."""
-        flat = nn.Flatten(1, 4 - dims)
-        return nn.Sequential(flat, call) if isinstance(call, nn.Module) else lambda x: call(flat(x))
+        if isinstance(call, nn.Module):
+            return nn.Sequential(nn.Flatten(1, 4 - dims), call)
+        return lambda x: call(x.flatten(1, 4 - dims))
 
     placed = [on_flat(call, dims) for dims, call in calls]
     check_operator(operator, cases=[(Perturbed(2, 1, 3, 4, 4), 3, [2, 2, 2])], calls=placed)

@@ -12,10 +12,12 @@ from boundgraph.testing import Perturbed, check_operator
 
 def test_laws(tensor) -> None:
     cases = [
-        ([Perturbed(2, 3), Perturbed(2, 1)], 1), ((Perturbed(2, 3, 2), tensor(2, 1, 2)), 1),
-        ([tensor(2, 3, 1), Perturbed(2, 3, 2), tensor(2, 3, 1)], -1), ([Perturbed(2, 2)], 1),
+        ([Perturbed(2, 3), Perturbed(2, 1)], 1),
+        ((Perturbed(2, 3, 2), tensor(2, 1, 2)), 1),
+        ([tensor(2, 3, 1), Perturbed(2, 3, 2), tensor(2, 3, 1)], -1),
+        ([Perturbed(2, 2)], 1),
         ([Perturbed(2, 1, 2), tensor(2, 1, 2), Perturbed(2, 3, 2)], -2),
-    ]  # fmt: skip
+    ]
     check_operator(CAT, cases=cases, calls=[lambda x, y: torch.cat(tensors=(y, x), dim=-1)])
 
 

@@ -14,13 +14,22 @@ aten = torch.ops.aten
 
 def test_laws(tensor) -> None:
     cases = [
-        (Perturbed(2, 3), tensor(2, 3)), (Perturbed(2, 3), -1.5), (Perturbed(2, 3), 3), (Perturbed(2, 3), tensor(2, 1)),
-        (Perturbed(2, 1, 4), tensor(3, 1)), (Perturbed(2, 3), torch.tensor([3, -7, 9])), (Perturbed(2, 3), tensor()),
-    ]  # fmt: skip
+        (Perturbed(2, 3), tensor(2, 3)),
+        (Perturbed(2, 3), -1.5),
+        (Perturbed(2, 3), 3),
+        (Perturbed(2, 3), tensor(2, 1)),
+        (Perturbed(2, 1, 4), tensor(3, 1)),
+        (Perturbed(2, 3), torch.tensor([3, -7, 9])),
+        (Perturbed(2, 3), tensor()),
+    ]
     calls = [
-        lambda x: torch.div(x, 3.0), lambda x: torch.divide(x, -3.0), lambda x: x.div(3.0),
-        lambda x: (x + 0).div_(3.0), lambda x: x.divide(3.0), lambda x: aten.div.Scalar(x, 3.0),
-    ]  # fmt: skip
+        lambda x: torch.div(x, 3.0),
+        lambda x: torch.divide(x, -3.0),
+        lambda x: x.div(3.0),
+        lambda x: (x + 0).div_(3.0),
+        lambda x: x.divide(3.0),
+        lambda x: aten.div.Scalar(x, 3.0),
+    ]
     check_operator(DIV, cases=cases, calls=calls)
 
 

@@ -12,13 +12,19 @@ from boundgraph.testing import Perturbed, check_operator
 
 def test_laws(tensor) -> None:
     cases = [
-        (Perturbed(2, 3), tensor(3, 4)), (Perturbed(3, 3), tensor(3, 3)), (Perturbed(2, 5, 3), tensor(3, 4)),
-        (Perturbed(2, 5, 3), tensor(2, 3, 4)), (Perturbed(2, 5, 3), tensor(1, 3, 4)), (tensor(4, 3), Perturbed(2, 3, 5)),
-        (tensor(2, 4, 3), Perturbed(2, 3, 5)), (tensor(3, 2, 4), Perturbed(2, 3, 4, 2)),
+        (Perturbed(2, 3), tensor(3, 4)),
+        (Perturbed(3, 3), tensor(3, 3)),
+        (Perturbed(2, 5, 3), tensor(3, 4)),
+        (Perturbed(2, 5, 3), tensor(2, 3, 4)),
+        (Perturbed(2, 5, 3), tensor(1, 3, 4)),
+        (tensor(4, 3), Perturbed(2, 3, 5)),
+        (tensor(2, 4, 3), Perturbed(2, 3, 5)),
+        (tensor(3, 2, 4), Perturbed(2, 3, 4, 2)),
         (Perturbed(2, 3, 2, 4), tensor(3, 4, 2)),
         # the operand with bounds is broadcast along an inner dimension
-        (Perturbed(2, 1, 2, 4), tensor(3, 4, 2)), (tensor(3, 2, 4), Perturbed(2, 1, 4, 2)),
-    ]  # fmt: skip
+        (Perturbed(2, 1, 2, 4), tensor(3, 4, 2)),
+        (tensor(3, 2, 4), Perturbed(2, 1, 4, 2)),
+    ]
     check_operator(MATMUL, cases=cases, calls=[])
 
 

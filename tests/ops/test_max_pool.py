@@ -42,8 +42,9 @@ def test_laws(arguments: tuple[Any, ...]) -> None:
 def test_spellings() -> None:
     def on_flat(call: Any, dims: int) -> Any:
         """The call on the last `dims` dimensions of a volume."""
-        flat = nn.Flatten(1, 4 - dims)
-        return nn.Sequential(flat, call) if isinstance(call, nn.Module) else lambda x: call(flat(x))
+        if isinstance(call, nn.Module):
+            return nn.Sequential(nn.Flatten(1, 4 - dims), call)
+        return lambda x: call(x.flatten(1, 4 - dims))
 
     calls = [
         (1, nn.MaxPool1d(2)),
@@ -102,6 +103,6 @@ def test_refusals(bound, tensor) -> None:
     with pytest.raises(boundgraph.GraphError, match=r"max-pooling over 2 dimension\(s\) needs shape"):
         bound(lambda x: F.max_pool2d(x, 2), tensor(1, 4, 4))
     with pytest.raises(
-        boundgraph.UnsupportedOperatorError, match="max_pool2d_with_indices .*: no bound rule for this operator"
+        boundgraph.UnsupportedOperatorError, match=r"max_pool2d_with_indices .*: no bound rule for this operator"
     ):
         bound(lambda x: F.max_pool2d(x, 2, return_indices=True)[0], tensor(1, 1, 4, 4))

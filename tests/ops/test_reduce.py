@@ -21,17 +21,23 @@ CASES = [
 
 def test_sum_laws() -> None:
     calls = [
-        lambda x: torch.sum(x, dim=(1, 2)), lambda x: x.sum(-1, keepdim=True), lambda x: x.sum(axis=1),
-        lambda x: aten.sum.dim_IntList(x, [1]), lambda x: aten.sum.default(x) + x,
-    ]  # fmt: skip
+        lambda x: torch.sum(x, dim=(1, 2)),
+        lambda x: x.sum(-1, keepdim=True),
+        lambda x: x.sum(axis=1),
+        lambda x: aten.sum.dim_IntList(x, [1]),
+        lambda x: aten.sum.default(x) + x,
+    ]
     check_operator(SUM, cases=CASES, calls=calls)
 
 
 def test_mean_laws() -> None:
     calls = [
-        lambda x: torch.mean(x, dim=(1, 2)), lambda x: x.mean(-1, keepdim=True), lambda x: x.mean(axis=1),
-        lambda x: aten.mean.dim(x, [1]), lambda x: aten.mean.default(x) + x,
-    ]  # fmt: skip
+        lambda x: torch.mean(x, dim=(1, 2)),
+        lambda x: x.mean(-1, keepdim=True),
+        lambda x: x.mean(axis=1),
+        lambda x: aten.mean.dim(x, [1]),
+        lambda x: aten.mean.default(x) + x,
+    ]
     check_operator(MEAN, cases=CASES, calls=calls)
 
 

@@ -13,17 +13,20 @@ from boundgraph.testing import Perturbed, check_operator
 
 def test_laws(tensor) -> None:
     cases = [
-        (Perturbed(3, 4), tensor(3, 5, 4)), (Perturbed(3, 4), tensor(1, 5, 4)), (Perturbed(2, 2, 3), tensor(2, 3, 6)),
+        (Perturbed(3, 4), tensor(3, 5, 4)),
+        (Perturbed(3, 4), tensor(1, 5, 4)),
+        (Perturbed(2, 2, 3), tensor(2, 3, 6)),
         (Perturbed(3), tensor(1, 2, 1)),
-    ]  # fmt: skip
+    ]
     check_operator(SPECIFICATION, cases=cases)
 
 
 def test_merged_laws(tensor) -> None:
     cases = [
-        (Perturbed(3, 4), tensor(3, 5, 4), tensor(3, 5)), (Perturbed(3, 4), tensor(1, 5, 4), tensor(1, 5)),
+        (Perturbed(3, 4), tensor(3, 5, 4), tensor(3, 5)),
+        (Perturbed(3, 4), tensor(1, 5, 4), tensor(1, 5)),
         (Perturbed(3, 4), tensor(1, 5, 4)),
-    ]  # fmt: skip
+    ]
     check_operator(MERGED_SPECIFICATION, cases=cases)
 
 

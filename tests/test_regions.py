@@ -1,0 +1,218 @@
+"""Regions: the minimum of a linear function against closed forms and numerical optima, and what makes no region."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+import boundgraph
+from boundgraph.errors import RegionError
+from boundgraph.regions import Box, LpBall, Region
+from boundgraph.values import LinearForm
+
+EPS = torch.finfo(torch.float64).eps
+NORMS = (1.0, 1.5, 2.0, 3.0, math.inf)
+NEVER = math.inf, -math.inf
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def form_over(shape: tuple[int, ...], batch: int, rows: int = 4, seed: int = 1) -> LinearForm:
+    return LinearForm(random(batch, rows, *shape, seed=seed), random(batch, rows, seed=seed + 1))
+
+
+def value(form: LinearForm, x: Tensor) -> Tensor:
+    return (form.coefficients * x.unsqueeze(1)).flatten(2).sum(2) + form.bias
+
+
+# ---------------------------------------------------------------------- closed forms
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("norm", NORMS)
+def test_dual_norms(norm: float, batch: int) -> None:
+    """min <A, x'> + b over ||x' - x||_p <= eps is <A, x> + b - eps ||A||_q with 1/p + 1/q = 1; eps may vary."""
+    x, form = random(3, 2, 5), form_over((2, 5), batch)
+    dual = {1.0: math.inf, 1.5: 3.0, 2.0: 2.0, 3.0: 1.5, math.inf: 1.0}[norm]
+    size = torch.linalg.vector_norm(form.coefficients.flatten(2), ord=dual, dim=2)
+    for eps in (0.3, torch.tensor(0.3), torch.tensor([0.0, 0.2, 0.7]), torch.tensor([[[0.3]]])):
+        expected = value(form, x) - (eps.reshape(-1, 1) if isinstance(eps, Tensor) else eps) * size
+        torch.testing.assert_close(LpBall(x, eps, norm).minimum(form), expected)
+
+
+def test_box() -> None:
+    lower, form = random(3, 4), form_over((4,), 3)
+    upper = lower + random(3, 4, seed=5).abs()
+    corner = torch.where(form.coefficients > 0, lower.unsqueeze(1), upper.unsqueeze(1))
+    expected = (form.coefficients * corner).sum(2) + form.bias
+    torch.testing.assert_close(Box(lower, upper).minimum(form), expected)
+    assert torch.equal(Box(lower, upper).center, (lower + upper) / 2)
+
+
+def test_intervals() -> None:
+    x = torch.tensor([[0.1, 0.5, 1.0]], dtype=torch.float64)
+    for norm in NORMS:
+        interval = LpBall(x, 0.25, norm, clip=(0.0, 1.0)).interval()
+        torch.testing.assert_close(interval.lower, torch.tensor([[0.0, 0.25, 0.75]], dtype=torch.float64))
+        torch.testing.assert_close(interval.upper, torch.tensor([[0.35, 0.75, 1.0]], dtype=torch.float64))
+    per_feature = LpBall(x, torch.tensor([[0.0, 0.1, 0.2]]), clip=(torch.zeros(3), torch.tensor([1.0, 0.55, 2.0])))
+    torch.testing.assert_close(per_feature.interval().upper, torch.tensor([[0.1, 0.55, 1.2]], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_radius_zero_is_the_point(norm: float) -> None:
+    x, form = random(3, 4).clamp(0, 1), form_over((4,), 1)
+    for clip in (None, (0.0, 1.0)):
+        for eps in (0.0, torch.zeros(3)):
+            torch.testing.assert_close(LpBall(x, eps, norm, clip).minimum(form), value(form, x))
+
+
+# ---------------------------------------------------------------------- balls cut by the valid range
+
+
+def exact_minimum_in_l1(a: Tensor, x: Tensor, eps: float) -> float:
+    """Linear programming, with x' - x split into its positive and negative part."""
+    optimize = pytest.importorskip("scipy.optimize")
+    bounds = [(0, 1 - v) for v in x.tolist()] + [(0, v) for v in x.tolist()]
+    result = optimize.linprog(torch.cat((a, -a)), A_ub=[[1.0] * 2 * len(x)], b_ub=[eps], bounds=bounds)
+    return result.fun + (a @ x).item()
+
+
+def exact_minimum(a: Tensor, x: Tensor, eps: float, norm: float) -> float:
+    """The dual function, concave in one multiplier, maximised on a fine grid that is refined around its best point."""
+    low, high, best = 0.0, 1e3, -math.inf
+    for _ in range(12):
+        m = torch.linspace(low, high, 2001, dtype=torch.float64)[1:].unsqueeze(1)
+        d = -a.sign() * (a.abs() / m) ** (1 / (norm - 1))
+        d = torch.minimum(torch.maximum(d, -x), 1 - x)
+        dual = (a * d).sum(1) + m.squeeze(1) / norm * (d.abs().pow(norm).sum(1) - eps**norm)
+        top = int(dual.argmax())
+        best = max(best, dual[top].item())
+        low, high = m[max(top - 2, 0)].item(), m[min(top + 2, 1999)].item()
+    return best + (a @ x).item()
+
+
+@pytest.mark.parametrize("norm", [1.0, 1.5, 2.0, 3.0])
+@pytest.mark.parametrize("eps", [0.05, 0.4, 1.0, 3.0])
+def test_clipped_balls_meet_the_optimum(norm: float, eps: float) -> None:
+    """To the accuracy of the multiplier, 2^-24 of its range: linear in it for norm 1, where it is exact, else squared."""
+    x, form = torch.rand(2, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64), form_over((6,), 2)
+    found = LpBall(x, eps, norm, clip=(0.0, 1.0)).minimum(form)
+    for i in range(2):
+        for row in range(4):
+            a = form.coefficients[i, row]
+            exact = exact_minimum_in_l1(a, x[i], eps) if norm == 1 else exact_minimum(a, x[i], eps, norm)
+            assert found[i, row].item() - form.bias[i, row].item() == pytest.approx(exact, abs=1e-9)
+
+
+def test_two_dimensions_by_hand() -> None:
+    """x = (0, 1/2), eps = 1/2, clip (0, 1), l_2: along (1, 1) only the second coordinate may fall: to 0, so 0."""
+    ball = LpBall(torch.tensor([[0.0, 0.5]]), 0.5, norm=2, clip=(0, 1))
+    rows = torch.tensor([[[1.0, 1.0], [-1.0, -1.0], [-1.0, 1.0]]])
+    expected = torch.tensor([[0.0, -0.5 - 0.5 * 2**0.5, 0.5 - 0.5 * 2**0.5]])
+    torch.testing.assert_close(ball.minimum(LinearForm(rows, torch.zeros(1, 3))), expected)
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(st.integers(0, 10**6), st.sampled_from(NORMS), st.floats(0, 3), st.sampled_from((torch.float32, torch.float64)))
+def test_no_point_of_the_region_lies_below(seed: int, norm: float, eps: float, dtype: torch.dtype) -> None:
+    """And the bound is no looser than that of the ball and of the box. Centres may lie outside the valid range."""
+    x = (random(2, 5, seed=seed) * 0.8).to(dtype)
+    form = LinearForm(*(part.to(dtype) for part in form_over((5,), 2, seed=seed)))
+    try:
+        ball = LpBall(x, eps, norm, clip=(0.0, 1.0))
+    except RegionError:
+        return  # nothing is left of it
+    found = ball.minimum(form).double()
+    # six products per row; the multiplier's terms are no larger than the reach of the ball
+    size = value(LinearForm(form.coefficients.abs(), form.bias.abs()), x.abs() + eps).double()
+    slack = 16 * torch.finfo(dtype).eps * size
+    for i in range(200):
+        point = torch.rand(2, 5, generator=torch.Generator().manual_seed(i), dtype=torch.float64)
+        point = point.round() if i % 2 else point
+        outside = torch.linalg.vector_norm(point - x.double(), norm, dim=1) > eps
+        values = value(LinearForm(*(part.double() for part in form)), point)
+        assert ((values >= found - slack) | outside.unsqueeze(1)).all()
+    for looser in (LpBall(x, eps, norm), Box(*ball.interval())):
+        assert (found >= looser.minimum(form).double() - slack).all()
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("clip", [None, (0.0, 1.0)])
+def test_gradients(norm: float, clip: tuple[float, float] | None) -> None:
+    """With respect to coefficients, bias, centre and radius; finite also at radius 0."""
+    x = torch.rand(2, 4, generator=torch.Generator().manual_seed(4), dtype=torch.float64).requires_grad_()
+    form = [part.requires_grad_() for part in form_over((4,), 2)]
+    for eps in (0.3, 0.9, 0.0):
+        radius = torch.full((2,), eps, dtype=torch.float64, requires_grad=True)
+
+        def minimum(a: Tensor, b: Tensor, x: Tensor, eps: Tensor) -> Tensor:
+            return LpBall(x, eps, norm, clip).minimum(LinearForm(a, b))
+
+        if eps:
+            assert torch.autograd.gradcheck(minimum, (*form, x, radius))
+        for gradient in torch.autograd.grad(minimum(*form, x, radius).sum(), (*form, x, radius)):
+            assert gradient.isfinite().all()
+
+
+# ---------------------------------------------------------------------- what is no region
+
+
+def test_empty_regions() -> None:
+    """A ball can miss the valid range although its box does not; where numbers may not be read, bounds are NaN."""
+    x = torch.full((1, 2), -0.9)
+    assert LpBall(x, 1.0, clip=(0, 1)).interval().lower.isfinite().all()
+    for norm in (1, 1.5, 2):
+        with pytest.raises(RegionError, match="some x lies further than eps outside `clip`"):
+            LpBall(x, 1.0, norm, clip=(0, 1))
+    unread = torch.nn.Parameter(x)
+    regions: list[Region] = [LpBall(unread, 1.0, 2, clip=(0, 1)), LpBall(unread, 0.5, clip=(0, 1)), Box(unread, x - 1)]
+    for region in regions:
+        assert region.interval().lower.isnan().all()
+        assert (
+            region.minimum(form_over((2,), 1)).isnan().all() if region.interval().lower.dtype == torch.float64 else True
+        )
+    assert LpBall(x, 1.3, 2, clip=(0, 1)).minimum(LinearForm(torch.eye(2)[None], torch.zeros(1, 2))).min() >= 0
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("method", ["ibp", "crown-ibp", "crown"])
+@pytest.mark.parametrize("last", [torch.nn.ReLU(), torch.nn.Sigmoid(), torch.nn.Identity()], ids=str)
+def test_bad_numbers_are_no_certificate(bad: float, method: str, last: torch.nn.Module) -> None:
+    """The example with the bad number has no bounds, the other one keeps its own."""
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Sigmoid(), torch.nn.Linear(3, 2), last)
+    x = torch.zeros(2, 3)
+    x[0, 1] = bad
+    bounded = boundgraph.compile(model, method)
+    for norm in NORMS:
+        bounds = bounded(LpBall(x, 0.1, norm))
+        for side in (bounds.lower, bounds.upper, *bounds.interval):
+            assert side[0].isnan().all()
+            assert side[1].isfinite().all()
+    sides = bounded(Box(x.nan_to_num(posinf=0, neginf=-math.inf), x.nan_to_num(nan=math.inf, neginf=0)))
+    assert sides.lower[0].isnan().all()
+
+
+def test_refused_arguments() -> None:
+    x = torch.zeros(2, 3)
+    for make, message in (
+        (lambda: Box(x, 1.0), r"Box\(lower, upper\) needs floating-point tensors, not float"),
+        (lambda: Box(x, x.long()), "needs floating-point tensors, not torch.int64"),
+        (lambda: Box(x, x.double()), "lower has shape .* and torch.float32, but upper has .* torch.float64"),
+        (
+            lambda: LpBall(x, torch.zeros(2, 3), norm=2),
+            r"eps has shape \(2, 3\); .* give a number or a tensor of shape \(2,\)",
+        ),
+        (lambda: LpBall(x, torch.tensor([0.1, math.nan])), "eps must be finite and >= 0 for every example"),
+        (lambda: LpBall(x, 0.1, norm=math.nan), r"norm must lie in \[1, inf\], not nan"),
+        (lambda: LpBall(x, 0.1, clip=(1, -1)), "nothing is left of the ball"),
+    ):
+        with pytest.raises(RegionError, match=message):
+            make()
