@@ -21,7 +21,9 @@ if hasattr(backend_registration, "_setup_privateuseone_for_python_backend"):
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--refresh-golden", action="store_true", help="write the golden texts anew; read the difference before committing"
+        "--refresh-golden",
+        action="store_true",
+        help="write the golden texts anew; read the difference before committing",
     )
 
 

@@ -182,7 +182,9 @@ def test_a_forward_set_on_the_instance_is_the_one_called(networks: ModuleType) -
 def test_subclasses_of_batch_norm_keep_their_forward(networks: ModuleType) -> None:
     class Doubled(nn.BatchNorm1d):
         def forward(self, input: Tensor) -> Tensor:
-            return 2 * F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, False, 0.1, self.eps)
+            return 2 * F.batch_norm(
+                input, self.running_mean, self.running_var, self.weight, self.bias, False, 0.1, self.eps
+            )
 
     model = nn.Sequential(nn.Linear(3, 3), Doubled(3)).double().eval()
     networks.assert_captured(model, torch.randn(2, 3, dtype=torch.double))

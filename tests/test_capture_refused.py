@@ -186,7 +186,9 @@ def test_variable_arguments_are_refused() -> None:
         with pytest.raises(boundgraph.CaptureError) as caught:
             boundgraph.compile(model)
         name = type(model).__name__
-        assert f"{name}.forward takes *args or required keyword arguments; give its inputs by position" in str(caught.value)
+        assert f"{name}.forward takes *args or required keyword arguments; give its inputs by position" in str(
+            caught.value
+        )
         assert str(caught.value).count("takes *args") == 1
 
 

@@ -24,7 +24,8 @@ def _snapshot(model: nn.Module) -> dict[str, Any]:
         "objects": {name: id(tensor) for name, tensor in model.state_dict(keep_vars=True).items()},
         "modes": {name: module.training for name, module in model.named_modules()},
         "attributes": {
-            name: {key: copy.copy(value) for key, value in vars(module).items()} for name, module in model.named_modules()
+            name: {key: copy.copy(value) for key, value in vars(module).items()}
+            for name, module in model.named_modules()
         },
         "random": (torch.get_rng_state(), random.getstate(), str(numpy.random.get_state())),
     }

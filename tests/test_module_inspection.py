@@ -92,9 +92,7 @@ def test_drawing_without_graphviz(networks: ModuleType, tmp_path: Path, monkeypa
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ImportError) as caught:
         bounded.draw(str(tmp_path / "graph.svg"))
-    assert str(caught.value) == (
-        "drawing needs the program `dot` of Graphviz on the PATH (e.g. apt install graphviz)"
-    )
+    assert str(caught.value) == ("drawing needs the program `dot` of Graphviz on the PATH (e.g. apt install graphviz)")
 
 
 def test_no_two_emitted_names_clash_with_the_class(networks: ModuleType) -> None:

@@ -159,7 +159,9 @@ class _Values(fx.Interpreter):
 def test_intermediate_bounds_enclose_every_value(networks: ModuleType, method: str, name: str) -> None:
     bounded, (x,) = boundgraph.compile(networks.build(name), method), networks.inputs(name)
     found = bounded.intermediate_bounds(x, eps=0.2)
-    perturbed = [n.name for n in bounded.primal.graph.nodes if n.meta["kind"] in ("region", "perturbed") and n.op != "output"]
+    perturbed = [
+        n.name for n in bounded.primal.graph.nodes if n.meta["kind"] in ("region", "perturbed") and n.op != "output"
+    ]
     assert sorted(found) == sorted(perturbed)
     generator = torch.Generator().manual_seed(0)
     for _ in range(50):
@@ -181,5 +183,7 @@ def test_intermediate_bounds_in_train_mode(networks: ModuleType, method: str) ->
 def test_intermediate_bounds_walk_only_inside(networks: ModuleType) -> None:
     """The final walk from the output is no intermediate bound, and is left out."""
     bounded = boundgraph.compile(networks.build("five"), "crown-ibp")
-    plan = bounded._plan(bounded._request((boundgraph.LpBall(torch.zeros(1, 3), 0.1),), False, "both")._replace(keep_intervals=True))
+    plan = bounded._plan(
+        bounded._request((boundgraph.LpBall(torch.zeros(1, 3), 0.1),), False, "both")._replace(keep_intervals=True)
+    )
     assert not [node.name for node in plan.graph.nodes if node.meta.get("kind") == "form"]

@@ -41,7 +41,9 @@ def _samples(inputs: tuple[Tensor, ...], eps: float, norm: float, count: int) ->
     for x in inputs:
         moves = torch.randn(count, *x.shape, dtype=x.dtype, generator=generator) * eps
         corners = moves.sign() * eps if norm != 2 else moves * 1e3
-        found.append(x + _project(torch.where(torch.arange(count).view(-1, *[1] * x.dim()) % 2 == 0, moves, corners), eps, norm))
+        found.append(
+            x + _project(torch.where(torch.arange(count).view(-1, *[1] * x.dim()) % 2 == 0, moves, corners), eps, norm)
+        )
     return found
 
 
@@ -51,7 +53,9 @@ def _rows(model: Callable[..., Tensor], points: list[Tensor], spec: Tensor) -> T
     return torch.einsum("brk,sbk->sbr", spec, output.flatten(2))
 
 
-def _attacked(model: Callable[..., Tensor], inputs: tuple[Tensor, ...], eps: float, norm: float, spec: Tensor) -> Tensor:
+def _attacked(
+    model: Callable[..., Tensor], inputs: tuple[Tensor, ...], eps: float, norm: float, spec: Tensor
+) -> Tensor:
     """The smallest value of each row that projected gradient descent finds, one attack per row: (batch, rows)."""
     rows = spec.shape[1]
     moves = [torch.zeros(rows, *x.shape, dtype=x.dtype) for x in inputs]
@@ -61,7 +65,12 @@ def _attacked(model: Callable[..., Tensor], inputs: tuple[Tensor, ...], eps: flo
         values = _rows(model, points, spec).diagonal(dim1=0, dim2=2)  # attack i looks at row i
         best = torch.minimum(best, values.detach())
         gradients = torch.autograd.grad(values.sum(), points)
-        steps = [g.sign() if norm != 2 else g / g.flatten(2).norm(dim=2).clamp(min=1e-12).view(*g.shape[:2], *[1] * (g.dim() - 2)) for g in gradients]
+        steps = [
+            g.sign()
+            if norm != 2
+            else g / g.flatten(2).norm(dim=2).clamp(min=1e-12).view(*g.shape[:2], *[1] * (g.dim() - 2))
+            for g in gradients
+        ]
         moves = [_project(m - 0.25 * eps * s, eps, norm) for m, s in zip(moves, steps, strict=True)]
     return best
 

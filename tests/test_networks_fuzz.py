@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import HealthCheck, given, settings
@@ -90,9 +91,7 @@ def architectures(draw: st.DrawFn) -> Random:
     return Random(image, draw(st.lists(step, min_size=1, max_size=7)), draw(st.integers(0, 10_000))).double().eval()
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(model=architectures(), eps=st.sampled_from([1e-3, 0.1, 1.0]), norm=st.sampled_from([torch.inf, 2.0]))
-def test_random_architectures(networks: ModuleType, model: Random, eps: float, norm: float) -> None:
+def check(networks: ModuleType, model: Random, eps: float, norm: float) -> None:
     shape = (CHANNELS, SIZE, SIZE) if model.image else (WIDTH,)
     x = torch.randn(2, *shape, dtype=torch.double)
     moves = torch.randn(1000, *x.shape, dtype=torch.double)
@@ -110,3 +109,21 @@ def test_random_architectures(networks: ModuleType, model: Random, eps: float, n
             assert (bounds.upper >= outputs - 1e-10 * scale).all()
             ibp = bounds if ibp is None else ibp
             assert (bounds.interval.lower >= ibp.interval.lower - 1e-9 * scale).all()
+
+
+RADII = st.sampled_from([1e-3, 0.1, 1.0])
+NORMS = st.sampled_from([torch.inf, 2.0])
+OPTIONS = {"deadline": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
+
+
+@settings(max_examples=12, **OPTIONS)
+@given(model=architectures(), eps=RADII, norm=NORMS)
+def test_random_architectures(networks: ModuleType, model: Random, eps: float, norm: float) -> None:
+    check(networks, model, eps, norm)
+
+
+@pytest.mark.slow
+@settings(max_examples=300, **OPTIONS)
+@given(model=architectures(), eps=RADII, norm=NORMS)
+def test_more_random_architectures(networks: ModuleType, model: Random, eps: float, norm: float) -> None:
+    check(networks, model, eps, norm)

@@ -41,7 +41,9 @@ def test_shared_layer_is_walked_twice(check_pass: Check) -> None:
 
 
 @pytest.mark.parametrize("method", ["crown-ibp", "crown"])
-@pytest.mark.parametrize("name", ["five", "residual", "shared", "normalised", "conv", "residual-cnn", "max-pool", "smooth"])
+@pytest.mark.parametrize(
+    "name", ["five", "residual", "shared", "normalised", "conv", "residual-cnn", "max-pool", "smooth"]
+)
 def test_passes_behind_the_walk_change_no_bound(networks: ModuleType, stages: Callable, name: str, method: str) -> None:
     """Fusion and clean-up are about speed: all stages from the walk on give the same bounds."""
     region = boundgraph.LpBall(*networks.inputs(name), 0.1)

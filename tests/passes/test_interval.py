@@ -29,7 +29,9 @@ class ReadsShape(nn.Module):
 
 def test_five_nodes(check_pass: Check) -> None:
     before, after = check_pass("interval.forward", "five")
-    perturbed = [node.name for node in before.graph.nodes if kind(node) in ("region", "perturbed") and node.op != "output"]
+    perturbed = [
+        node.name for node in before.graph.nodes if kind(node) in ("region", "perturbed") and node.op != "output"
+    ]
     intervals = [node.meta["of"] for node in after.graph.nodes if kind(node) == "interval"]
     assert intervals == perturbed
 

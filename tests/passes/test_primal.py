@@ -134,14 +134,18 @@ def test_batch_norm_in_train_mode(check_pass: Check) -> None:
 
 
 @pytest.mark.parametrize("method", ["ibp", "crown-ibp", "crown"])
-@pytest.mark.parametrize("name", ["five", "residual", "shared", "normalised", "conv", "residual-cnn", "max-pool", "smooth"])
+@pytest.mark.parametrize(
+    "name", ["five", "residual", "shared", "normalised", "conv", "residual-cnn", "max-pool", "smooth"]
+)
 def test_primal_stages_compute_the_model(networks: ModuleType, stages: Stages, name: str, method: str) -> None:
     model, (x,) = networks.build(name), networks.inputs(name, batch=3)
     expected = model(x)
     for stage, module in stages(model, method).items():
         if stage == "interval.forward":
             return
-        torch.testing.assert_close(module(x), expected, rtol=1e-10, atol=1e-10, msg=lambda text, s=stage: f"{s}: {text}")
+        torch.testing.assert_close(
+            module(x), expected, rtol=1e-10, atol=1e-10, msg=lambda text, s=stage: f"{s}: {text}"
+        )
 
 
 def test_a_perturbation_that_does_not_reach_the_output_is_an_error(networks: ModuleType) -> None:
