@@ -83,7 +83,7 @@ def test_kinked_is_exact_beside_the_kink(left: float, choice: str) -> None:
 
 
 def test_adaptive_has_the_least_area() -> None:
-    """Between a line s x, 0 <= s <= 1, and relu lies u (u - s u) / 2 + l (l s) / 2: least at s = 1 if u > -l, else 0."""
+    """Between s x, 0 <= s <= 1, and relu lies u (u - s u) / 2 + l (l s) / 2: least at s = 1 if u > -l, else at 0."""
     for first, second in ((-1.0, 3.0), (-3.0, 1.0), (-2.0, 1.99)):
         x = box(first, second)
         area = {s: second**2 * (1 - s) / 2 + first**2 * s / 2 for s in torch.linspace(0, 1, 21).tolist()}

@@ -184,9 +184,9 @@ def _require_exact_at_zero(bounded: BoundedModule, regions: Inputs) -> None:
     ]
     with torch.no_grad():
         output, bounds = bounded.model(*values).flatten(1), bounded(*points)
-    _margin(_Claim("output at radius 0", None, *(side.flatten(1) for side in bounds[:2])), output, str(bounded.method))
+    _margin(_Claim("at radius 0, output", None, *(side.flatten(1) for side in bounds[:2])), output, str(bounded.method))
     for side in (bounds.lower, bounds.upper):
-        exact = _Claim("bound at radius 0", None, output, output)
+        exact = _Claim("at radius 0, bound", None, output, output)
         _margin(exact, side.flatten(1), str(bounded.method))
 
 
