@@ -10,12 +10,13 @@ import torch
 from torch import fx, nn
 from torch.fx import GraphModule
 
+from boundgraph import drawing
 from boundgraph.capture import Constants, capture, check_capture, graph_module
 from boundgraph.errors import RegionError
 from boundgraph.methods import Pipeline, pass_name
 from boundgraph.regions import Region
 from passes import check
-from passes.graphs import Request, kind, rebuilt
+from passes.graphs import Request, constants_of, kind, model_of, rebuilt
 from passes.primal import require_no_randomness
 
 
@@ -35,6 +36,17 @@ class Plan(NamedTuple):
     def code(self) -> str:
         return self.module.code
 
+    def __repr__(self) -> str:
+        return f"Plan({len(self.graph.nodes)} nodes after {' > '.join(name for name, _ in self.stages)})"
+
+    def print_tabular(self) -> None:
+        """Print the graph as a table: kind, name, operator rule, arguments."""
+        drawing.print_table(self.graph)
+
+    def draw(self, path: str) -> str:
+        """Draw the graph with graphviz; the suffix (.svg, .pdf, .png, .dot) chooses the format."""
+        return drawing.draw(self.graph, path)
+
     @property
     def primal(self) -> GraphModule:
         """The last stage that computes the model itself."""
@@ -47,8 +59,9 @@ def _has_bounds(stage: GraphModule) -> bool:
 
 def build(captured: GraphModule, pipeline: Pipeline, request: Request, backend: str) -> Plan:
     """Run the passes, check the grammar after each, and hand the result to the backend."""
-    captured.meta["request"] = request
-    stages = [("capture", captured)]
+    start = graph_module(captured.graph, model_of(captured), constants_of(captured))  # plans share a capture, no meta
+    start.meta["request"] = request
+    stages = [("capture", start)]
     for rewrite in pipeline:
         module = rewrite(stages[-1][1])
         check.grammar(module, pass_name(rewrite))

@@ -86,7 +86,7 @@ def through(form: LinearForm, selection: Selection) -> LinearForm:
     nothing = torch.zeros_like(selection.lines.lower.slope)
     lower = lower_through(_positive(form), Relaxation(selection.lines.lower, Line(nothing, nothing)))
     upper = lower_through(_negative(form), Relaxation(Line(nothing, nothing), selection.lines.upper))
-    batch = max(form.coefficients.shape[0], selection.lower_index.shape[0])
+    (batch,) = torch.broadcast_shapes(form.coefficients.shape[:1], selection.lower_index.shape[:1])
     rows, channels = form.coefficients.shape[1], selection.input_shape[1]
     pulled = form.coefficients.new_zeros(batch, rows, channels, math.prod(selection.input_shape[2:]))
     for part, index in ((lower, selection.lower_index), (upper, selection.upper_index)):

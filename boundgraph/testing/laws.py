@@ -279,8 +279,9 @@ def _rules(trial: Trial) -> list[Callable[..., Tensor]]:
         return torch.stack(trial.operator.interval(*arguments(flat)))
 
     def forms(*flat: Tensor) -> Tensor:
-        form = trial.form(interval(*flat)[0].shape)
-        pulled = trial.pulled(form, arguments(flat))
+        coefficients, bias = trial.form(interval(*flat)[0].shape)
+        scale = 1 + flat[0].mean()  # so that derivatives through the form count too
+        pulled = trial.pulled(LinearForm(coefficients * scale, bias * scale), arguments(flat))
         return torch.cat([part.flatten() for variant in pulled for piece in variant for part in piece])
 
     return [interval, forms]

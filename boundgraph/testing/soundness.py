@@ -53,8 +53,8 @@ def check_sound(
 
     The points are random ones, corners, and Frank-Wolfe iterates that attack `rows` outputs and `rows` random linear
     combinations of outputs from both sides. At radius 0 the bounds must be the model's output. All is done in float64
-    with a copy of the model, so that what is left of rounding is far below any violation. Dimension 0 is the batch; a
-    model in train mode is compared with itself only where it treats examples independently.
+    with a copy of the model, which must run there, so that what is left of rounding is far below any violation. A batch
+    norm in train mode takes its statistics from the points tried, and its bounds from the centre: use eval mode.
 
     inputs: as for the bounded module, a tensor or an `LpBall` or `Box` per input, each (batch, *shape).
 
