@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from typing import Any
 
+import sympy
 import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, export
@@ -76,10 +77,17 @@ def _limits(node: fx.Node) -> tuple[tuple[int, float], ...] | None:
     return tuple(map(_range, value.shape)) if isinstance(value, Tensor) else None
 
 
+_RANGES = (sympy.Ge, sympy.Gt, sympy.Le, sympy.Lt)
+
+
 def _range(size: Any) -> tuple[int, float]:
     if isinstance(size, int):
         return size, size
-    bounds = size.node.shape_env.bound_sympy(size.node.expr)
+    environment, symbols = size.node.shape_env, size.node.expr.free_symbols
+    decisions = [guard.expr for guard in environment.guards if guard.expr.free_symbols & symbols]
+    if not all(isinstance(decision, _RANGES) for decision in decisions):  # such as: is the batch even?
+        return size.node.hint, size.node.hint
+    bounds = environment.bound_sympy(size.node.expr)
     # a lower end of 2 only says that the example had no batch of 1, and that one is compared with the model
     low = int(bounds.lower)
     return (low if low > 2 else 0), (float(bounds.upper) if bounds.upper.is_number else float("inf"))

@@ -90,6 +90,13 @@ def emit(
     return node
 
 
+def add_input(graph: fx.Graph, name: str) -> fx.Node:
+    """A placeholder of a name that no input of the model has yet."""
+    node = graph.placeholder(name)
+    node.target = node.name
+    return node
+
+
 def copy_into(graph: fx.Graph, node: fx.Node, copies: dict[fx.Node, Any]) -> fx.Node:
     copies[node] = graph.node_copy(node, lambda old: copies[old])
     return copies[node]

@@ -7,7 +7,7 @@ from typing import Any
 from torch import fx
 
 from boundgraph.ops import linear, reshape, specification
-from passes.graphs import copy_into, emit, kind, mapped, node_argument, rebuilt, request_of
+from passes.graphs import add_input, copy_into, emit, kind, mapped, node_argument, rebuilt, request_of
 
 
 def append(module: fx.GraphModule) -> fx.GraphModule:
@@ -28,7 +28,7 @@ def append(module: fx.GraphModule) -> fx.GraphModule:
         else:
             copy_into(graph, node, copies)
         if node is last_input:
-            copies["spec"] = graph.placeholder("spec")
+            copies["spec"] = add_input(graph, "spec")
     return rebuilt(module, graph)
 
 

@@ -9,7 +9,7 @@ from torch import fx
 from boundgraph import regions
 from boundgraph.tightening import MEMORY, tighten_rows
 from passes.crown import Walk, relaxation
-from passes.graphs import ancestors, copy_into, emit, kind, node_arguments, operator_of, rebuilt, request_of
+from passes.graphs import add_input, ancestors, copy_into, emit, kind, node_arguments, operator_of, rebuilt, request_of
 
 
 def preactivations(module: fx.GraphModule, *, slope: str = "adaptive", memory: int = MEMORY) -> fx.GraphModule:
@@ -108,14 +108,14 @@ def _nested_walk(
 ) -> tuple[fx.GraphModule, list[fx.Node]]:
     """A graph (rows, *captured) -> bounds of the rows, and the outer nodes it captures."""
     graph = fx.Graph()
-    rows = graph.placeholder("rows")
+    rows = add_input(graph, "rows")
     rows.meta["kind"] = "form"
     inside: dict[fx.Node, fx.Node] = {}
 
     def capture(outer: fx.Node) -> fx.Node:
         if outer not in inside:
             with graph.inserting_after(list(inside.values())[-1] if inside else rows):
-                inside[outer] = graph.placeholder(outer.name)
+                inside[outer] = add_input(graph, outer.name)
             inside[outer].meta.update(outer.meta)
         return inside[outer]
 

@@ -223,3 +223,52 @@ def test_parametrised_layers(networks: ModuleType, wrap: Callable) -> None:
 def test_layers_keep_their_names(networks: ModuleType) -> None:
     names = [node.name for node in boundgraph.compile(networks.build("residual-cnn")).primal.graph.nodes]
     assert {"stem", "bn1", "conv", "bn2", "shortcut", "fc"} <= set(names)
+
+
+@pytest.mark.parametrize(
+    "name", ["spec", "rows", "bounds", "model", "constants", "interval", "eps", "x_interval", "fc1"]
+)
+@pytest.mark.parametrize("method", ["ibp", "crown-ibp", "crown"])
+def test_inputs_and_layers_may_have_any_name(name: str, method: str) -> None:
+    """Also those that the emitted graph uses itself."""
+    scope: dict[str, Any] = {"nn": nn, "torch": torch}
+    source = f"""
+class Named(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc1 = nn.Linear(3, 3)
+        self.{name} = nn.Linear(3, 3)
+
+    def forward(self, {name}):
+        return self.{name}(torch.relu(self.fc1({name}))).relu()
+"""
+    exec(source, scope)
+    model, x = scope["Named"]().double(), torch.randn(2, 3, dtype=torch.double)
+    bounded = boundgraph.compile(model, method)
+    assert bounded.input_names == (name,)
+    for options in ({}, {"spec": torch.eye(3)}, {"norm": 2}):
+        torch.testing.assert_close(bounded(x, eps=0.0, **options).lower, model(x))
+
+
+KEYWORDS = pytest.mark.xfail(strict=True, raises=SyntaxError, reason="fx writes keywords as attribute names")
+
+
+@pytest.mark.parametrize("name", ["my-layer", *(pytest.param(n, marks=KEYWORDS) for n in ("import", "None")), "2nd"])
+def test_layers_may_have_names_that_are_not_identifiers(networks: ModuleType, name: str) -> None:
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleDict({name: nn.Linear(3, 3, dtype=torch.double)})
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layers[name](x).relu()
+
+    networks.assert_captured(Odd(), torch.randn(2, 3, dtype=torch.double))
+
+
+def test_new_parameters_under_the_old_name_are_read(networks: ModuleType) -> None:
+    bounded, (x,) = boundgraph.compile(networks.build("five")), networks.inputs("five")
+    bounded.model.fc1.weight = nn.Parameter(torch.randn(4, 3, dtype=torch.double))
+    networks.assert_exact(bounded, x)
+    bounded.load_state_dict({name: tensor + 1 for name, tensor in bounded.state_dict().items()}, assign=True)
+    networks.assert_exact(bounded, x)

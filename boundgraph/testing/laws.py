@@ -12,7 +12,7 @@ from torch import Tensor
 
 from boundgraph.linear_forms import lower_through, per_example, per_row
 from boundgraph.operator import X
-from boundgraph.testing.trials import ROUNDINGS, Trial, apply, boxes_around, size_of
+from boundgraph.testing.trials import ROUNDINGS, ROWS, Trial, apply, boxes_around, size_of
 from boundgraph.values import Interval, Line, LinearForm, Relaxation
 
 GRID = 50
@@ -181,8 +181,8 @@ def gradients_are_right(trial: Trial) -> None:
     ends = [end for box in trial.boxes(thinnest=0.5) for end in box]
     inputs = tuple(value.clone().requires_grad_() for value in (*ends, *trial.tensors))
     for rule in _rules(trial):
-        if rule(*inputs).requires_grad:
-            torch.autograd.gradcheck(rule, inputs, fast_mode=True)
+        told = _disagreement(rule, inputs)
+        trial.require("gradients agree with differences", not told, told)
     for boxes in _boxes(trial):
         for narrowed in (boxes, [Interval(box.lower, box.lower) for box in boxes]):
             flat = tuple(
@@ -201,15 +201,13 @@ def dtype_and_shape_are_kept(trial: Trial) -> None:
         trial.require("dtype is kept", side.dtype == trial.dtype, f"interval in {side.dtype}")
         trial.require("shape is kept", side.shape == value.shape, f"interval of shape {tuple(side.shape)}")
     for batch in (1, interval.shape[0]):
-        form = trial.form(interval.shape, batch)
-        for forms in trial.pulled(form, trial.fill(boxes)):
-            for part, box in zip(forms, boxes, strict=True):
-                for found, wanted in zip(
-                    part, ((form.bias.shape[1], *box.shape[1:]), form.bias.shape[1:]), strict=True
-                ):
-                    fits = found.shape[1:] == torch.Size(wanted) and found.shape[0] in (batch, interval.shape[0])
-                    trial.require("shape is kept", fits, f"form with a part of shape {tuple(found.shape)}")
-                    trial.require("dtype is kept", found.dtype == trial.dtype, f"form in {found.dtype}")
+        for forms in trial.pulled(trial.form(interval.shape, batch), trial.fill(boxes)):
+            for form, box in zip(forms, boxes, strict=True):
+                shapes, inner = [tuple(part.shape) for part in form], tuple(box.shape[1:])
+                fits = all(shape[0] in (batch, interval.shape[0]) for shape in shapes)
+                fits = fits and [shape[1:] for shape in shapes] == [(ROWS, *inner), (ROWS,)]
+                trial.require("shape is kept", fits, f"form with parts of shapes {shapes}")
+                trial.require("dtype is kept", {p.dtype for p in form} == {trial.dtype}, "form in another dtype")
 
 
 def nan_stays_nan(trial: Trial) -> None:
@@ -265,6 +263,15 @@ def _located(box: Interval) -> Callable[[tuple[int, ...]], str]:
 
 def _value(form: LinearForm, x: Tensor) -> Tensor:
     return per_row(form.coefficients.double() * x.double().unsqueeze(1)).sum(2) + form.bias.double()
+
+
+def _disagreement(rule: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> str:
+    if rule(*inputs).requires_grad:
+        try:
+            torch.autograd.gradcheck(rule, inputs, fast_mode=True)
+        except RuntimeError as error:
+            return str(error)
+    return ""
 
 
 def _rules(trial: Trial) -> list[Callable[..., Tensor]]:

@@ -16,6 +16,7 @@ from boundgraph.ops.conv import CONV
 from boundgraph.testing import Perturbed, check_operator
 
 aten = torch.ops.aten
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")  # slower, not wrong
 
 
 @st.composite
@@ -38,7 +39,6 @@ def geometries(draw: st.DrawFn) -> tuple[Any, ...]:
     return Perturbed(2, weight.shape[1] * groups, *sizes), weight, bias, stride, padding, dilation, groups
 
 
-@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 @settings(deadline=None, max_examples=40, derandomize=True)
 @given(geometries())
 def test_laws(arguments: tuple[Any, ...]) -> None:
