@@ -2,7 +2,7 @@
 
 # the rooms register their operators, and must do so before any graph is compiled
 from boundgraph import ops as _ops  # noqa: F401
-from boundgraph import training
+from boundgraph import testing, training
 from boundgraph.compiler import compile
 from boundgraph.errors import BoundgraphError, CaptureError, GraphError, RegionError, UnsupportedOperatorError
 from boundgraph.methods import method, methods
@@ -32,5 +32,6 @@ __all__ = [
     "method",
     "methods",
     "register",
+    "testing",
     "training",
 ]

@@ -201,6 +201,18 @@ def test_bad_numbers_are_no_certificate(bad: float, method: str, last: torch.nn.
     assert torch.stack(bounded(box).interval)[:, 0].isnan().all()
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_unbounded_regions_have_no_bounds(bad: float) -> None:
+    """Not even where an operator maps infinity to a number."""
+    x, form = torch.tensor([[0.5, bad], [0.5, 0.5]], dtype=torch.float64), form_over((2,), 2)
+    low, high = torch.minimum(x, x[1:]), torch.maximum(x, x[1:])
+    for region in (Box(low, high), *(LpBall(x, 0.1, norm) for norm in NORMS)):
+        assert region.minimum(form).isnan().tolist() == [[True] * 4, [False] * 4]
+        for end in region.interval():
+            assert end.sigmoid().isfinite().tolist() == [[True, False], [True, True]]
+    assert LpBall(x[1:], 0.1, clip=(-math.inf, math.inf)).minimum(form).isfinite().all()
+
+
 def test_refused_arguments() -> None:
     x = torch.zeros(2, 3)
     for make, message in (

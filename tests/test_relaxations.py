@@ -134,6 +134,18 @@ def test_s_shaped_lines_enclose_and_touch(shape: str, first: float, second: floa
         assert gap.min() <= 2 * allowed
 
 
+@pytest.mark.parametrize("width", [0.0, 1e-7, 1e-6, 1e-4, 1e-3, 4e-3, 6e-3, 1e-2])
+def test_s_shaped_slopes_survive_rounding(width: float) -> None:
+    """Each slope is f' somewhere in the box and |f''| <= 1 for atan, so it is within the width of f'(middle), up to the
+    rounding of a chord: 6 eps for two values below 1.5, over the least width that has chords, eps^(1/3)."""
+    eps = torch.finfo(torch.float32).eps
+    lower = torch.linspace(-3, 3, 601).unsqueeze(1)
+    x = Interval(lower, lower + width)
+    for line in s_shaped(*SHAPES["atan"], x):
+        difference = (line.slope - SHAPES["atan"][1](x.center)).abs()
+        assert (difference <= width + 6 * eps ** (2 / 3)).all()
+
+
 def test_s_shaped_by_hand() -> None:
     """Concave side: the tangent in the middle above, the chord below; convex side: the other way round."""
     (lower, upper), (below, above) = (

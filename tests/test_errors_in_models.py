@@ -1,0 +1,178 @@
+"""Errors that name something in the user's model: operators refused, shapes that mix examples, writes in place."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import boundgraph
+from boundgraph.errors import CaptureError, GraphError, RegionError, UnsupportedOperatorError
+
+X = torch.zeros(2, 3)
+
+REFUSED: dict[str, tuple[Callable, str]] = {
+    "two perturbed factors": (lambda self, x: x * x, "mul of two perturbed values has no bound rule yet"),
+    "perturbed divisor": (lambda self, x: 1 / self.fc1(x), "div has bounds in x only, but `y` is perturbed here"),
+    "perturbed weight": (
+        lambda self, x: F.linear(self.scale, x.view(3, -1)),
+        "linear has bounds in x only, but `weight` is perturbed here"),
+    "rounding": (
+        lambda self, x: torch.div(x, 2, rounding_mode="floor"), "division with rounding_mode='floor' has no bound rule"),
+    "squeeze without a dimension": (
+        lambda self, x: self.fc1(x).squeeze(),
+        "squeeze() without a dimension also drops a batch of one example; name it, e.g. x.squeeze(-1)"),
+    "sum in another dtype": (
+        lambda self, x: x.sum(1, dtype=torch.double),
+        "a sum or mean in another dtype has no bound rule; convert the model instead"),
+    "average that is none": (
+        lambda self, x: F.avg_pool2d(x.view(-1, 1, 3, 1), 1, divisor_override=-1),
+        "average pooling with divisor_override=-1 is not a mean"),
+    "an operator nobody knows": (lambda self, x: torch.frac(x), "no bound rule for this operator"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_operators(networks: ModuleType, name: str) -> None:
+    body, reason = REFUSED[name]
+    with pytest.raises(UnsupportedOperatorError) as caught:
+        boundgraph.compile(networks.net(body, dtype=torch.float))
+    first, listed, *_, last = str(caught.value).splitlines()
+    assert first.startswith("Net uses ")
+    assert first.endswith(" operator(s) that cannot be bounded:")
+    assert listed.endswith(f": {reason}")
+    assert f"{__file__}:" in listed
+    assert last.startswith("An operator can be added from your own package with boundgraph.register(Operator(...))")
+
+
+SHAPES: dict[str, tuple[Callable, str]] = {
+    "a value that grows a dimension in front": (
+        lambda self, x: self.fc1(x) + torch.ones(4, 1, 3),
+        "a bounded value of shape (2, 3) is broadcast to (4, 2, 3), which moves its batch dimension; unsqueeze it where the "
+        "new dimension belongs"),
+    "permuted batch": (
+        lambda self, x: self.fc1(x).permute(1, 0), "permute(1, 0) moves dimension 0, which must stay the batch"),
+    "convolution of one example": (
+        lambda self, x: F.conv1d(self.fc1(x), torch.ones(2, 2, 1)),
+        "convolution with weight (2, 2, 1) needs an input of 3 dimensions with the batch first, not shape (2, 3); use "
+        "x.unsqueeze(0) for a single example"),
+    "pooling of one example": (
+        lambda self, x: F.max_pool1d(self.fc1(x), 1),
+        "max-pooling over 1 dimension(s) needs shape (batch, channels, ...) with 3 dimensions, not (2, 3)"),
+    "matrix from the left": (
+        lambda self, x: torch.ones(4, 2) @ self.fc1(x),
+        "matrix product of (4, 2) and (2, 3) has no per-example bounds: the bounded operand needs the batch as dimension 0 "
+        "beside its matrix dimensions, and the constant must be a matrix"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["ibp", "crown-ibp", "crown"])
+@pytest.mark.parametrize("name", SHAPES)
+def test_shapes_without_bounds(networks: ModuleType, name: str, method: str) -> None:
+    body, message = SHAPES[name]
+    bounded = boundgraph.compile(networks.net(body, dtype=torch.float), method)
+    with pytest.raises(GraphError) as caught:
+        bounded(X, eps=0.1)
+    assert str(caught.value) == message
+
+
+class Accumulates(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        total = torch.zeros(2, 3)
+        total += x
+        return total
+
+
+class Counts(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.zeros(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.count += 1
+        return x + self.count
+
+
+WRITES: dict[str, tuple[nn.Module, str]] = {
+    "constant": (
+        Accumulates(),
+        "(total += x) writes to a tensor that forward has just made; code that reads it later is not followed. Use the form "
+        "that returns a new tensor, e.g. total = total + y"),
+    "state": (
+        Counts(),
+        "(self.count += 1)); bounds are a pure function of weights and inputs, so do this outside forward"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_writes_that_cannot_be_followed(name: str) -> None:
+    model, message = WRITES[name]
+    with pytest.raises(CaptureError) as caught:
+        boundgraph.compile(model)
+    assert str(caught.value).endswith(message)
+    assert f"{__file__}:" in str(caught.value)
+    if name == "state":
+        assert str(caught.value).startswith("the model overwrites its own state and reads it again (node `")
+
+
+class SizedOnly(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(x).relu() if x.shape[1] == 3 and x.shape[0] == 4 else x
+
+
+def test_sizes_that_an_exported_graph_does_not_cover() -> None:
+    bounded = boundgraph.compile(SizedOnly().eval(), example_inputs=(torch.zeros(4, 3),))
+    for call in (bounded, bounded.intermediate_bounds):
+        with pytest.raises(RegionError) as caught:
+            call(torch.zeros(5, 3), eps=0.1)
+        assert str(caught.value) == (
+            "an input has shape (5, 3), but the model was captured for sizes (4, 3): it decides on shapes, and "
+            "example_inputs showed torch.export these alone. Compile again with such an example."
+        )
+
+
+def test_operators_need_one_kind_of_rule() -> None:
+    def forward(x: Tensor) -> Tensor:
+        return x
+
+    for rules in ({}, {"relax": forward, "backward": forward}):
+        with pytest.raises(ValueError, match="needs either") as caught:
+            boundgraph.Operator(name="odd", forward=forward, interval=forward, **rules)
+        assert str(caught.value) == "operator 'odd' needs either `relax` (non-linear) or `backward` (linear)"
+
+
+def test_drawing_without_the_package(networks: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "graphviz", None)
+    with pytest.raises(ImportError) as caught:
+        boundgraph.compile(networks.build("five")).draw("never.svg")
+    assert str(caught.value) == "drawing needs the graphviz package: pip install 'boundgraph[draw]'"
+
+
+def test_specifications_beside_a_last_layer_at_every_position() -> None:
+    """The last layer runs at four positions, so a specification has eight columns."""
+
+    def columns(count: int) -> Any:
+        bounded = boundgraph.compile(nn.Linear(3, 2))
+        return bounded(torch.zeros(5, 4, 3), eps=0.1, spec=torch.ones(1, count))
+
+    assert columns(8).lower.shape == (5, 1)
+    for wrong in (2, 7, 9, 16):
+        with pytest.raises(RegionError, match=r"^spec has .* columns.* the model has .*outputs per example$"):
+            columns(wrong)
+
+
+def test_specifications_of_a_non_linear_end() -> None:
+    bounded = boundgraph.compile(nn.Sequential(nn.Linear(3, 2), nn.ReLU()))
+    with pytest.raises(RegionError) as caught:
+        bounded(X, eps=0.1, spec=torch.ones(1, 3))
+    assert str(caught.value) == "spec has 3 columns, but the model has 2 outputs per example"
