@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
@@ -255,3 +256,40 @@ def test_refusals_name_the_line_and_the_cure(networks: ModuleType, forward: Call
         f"node `relu_`, {__file__}:{line} (y.view(-1, 3).relu_()) writes in place, and `fc1`, which shares its memory, is "
         "read later; use the form that returns a new tensor"
     )
+
+
+def constant_changed_between_uses(self: Any, x: Tensor) -> Tensor:
+    matrix = torch.eye(3, dtype=torch.double)
+    y = F.linear(x, matrix)
+    matrix *= 3
+    return F.linear(y, matrix)
+
+
+def constant_changed_after_use(self: Any, x: Tensor) -> Tensor:
+    shift = torch.ones(3, dtype=torch.double)
+    y = self.fc1(x) + shift
+    shift.view(3, 1).zero_()
+    return y
+
+
+def weight_clipped_through_data(self: Any, x: Tensor) -> Tensor:
+    self.fc1.weight.data.clamp_(min=0)
+    return self.fc1(x)
+
+
+def weight_clipped_through_its_transpose(self: Any, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        self.fc1.weight.T.clamp_(min=0)
+    return self.fc1(x)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [constant_changed_between_uses, constant_changed_after_use, weight_clipped_through_data,
+     weight_clipped_through_its_transpose],
+)  # fmt: skip
+def test_writes_to_exact_values_are_right_or_refused(networks: ModuleType, body: Callable) -> None:
+    model, x = networks.net(body), torch.randn(4, 3, dtype=torch.double)
+    with suppress(boundgraph.BoundgraphError):
+        bounds = boundgraph.compile(model)(x, eps=0.0)
+        torch.testing.assert_close(bounds.lower, model(x))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
@@ -141,3 +142,20 @@ def test_the_grad_mode_and_default_dtype_survive(networks: ModuleType) -> None:
     bounded = boundgraph.compile(networks.build("five"))
     assert bounded(*networks.inputs("five"), eps=0.1).lower.requires_grad
     assert torch.get_default_dtype() is torch.float32
+
+
+@pytest.mark.parametrize("holder", ["attribute", "buffer"])
+def test_tensors_that_forward_writes_to_directly_are_restored(networks: ModuleType, holder: str) -> None:
+    """Neither goes through the tracer: what forward does to them while it is traced happens."""
+
+    def body(self: Any, x: Tensor) -> Tensor:
+        (self.counter if holder == "attribute" else self._buffers["offset"]).add_(1)
+        return self.fc1(x)
+
+    model = networks.net(body)
+    model.counter = torch.zeros(3)
+    before = model.offset.clone()
+    with suppress(boundgraph.BoundgraphError):
+        boundgraph.compile(model)
+    assert model.counter.tolist() == [0.0, 0.0, 0.0]
+    assert torch.equal(model.offset, before)

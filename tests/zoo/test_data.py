@@ -84,7 +84,9 @@ def test_damaged_idx_files(tmp_path: Path, content: bytes, message: str) -> None
 
 
 @pytest.mark.parametrize(
-    "content", [b"not gzip", gzip.compress(b"x" * 1000)[:-12], b"\x1f\x8b\x08" + b"\0" * 7 + b"\xff" * 9]
+    "content",
+    [b"not gzip", gzip.compress(b"x" * 1000, mtime=0)[:-12], b"\x1f\x8b\x08" + b"\0" * 7 + b"\xff" * 9],
+    ids=["not gzip", "cut off", "garbage"],
 )
 def test_damaged_compression(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "labels.gz"
