@@ -9,6 +9,7 @@ cannot follow, `torch.export` takes over if example inputs were given.
 from __future__ import annotations
 
 import inspect
+import keyword
 import operator as python_operator
 import traceback
 from collections.abc import Mapping, Sequence
@@ -45,6 +46,7 @@ def capture(model: nn.Module, constants: Constants, example_inputs: Sequence[Any
         with undisturbed(model), no_randomness():
             graph = export_graph(model, constants, tuple(example_inputs), tracing_error=error)
     _require_single_tensor_output(graph, model)
+    _require_writable_names(graph, model)
     return _named_by_layer(graph)
 
 
@@ -88,6 +90,19 @@ def _require_single_tensor_output(graph: fx.Graph, model: nn.Module) -> None:
             f"{type(model).__name__} returns {_kind(result)}; boundgraph bounds models that return one tensor. "
             "Wrap the model in a module that returns the tensor you want bounds for."
         )
+
+
+def _require_writable_names(graph: fx.Graph, model: nn.Module) -> None:
+    """The graph is written out as Python, where `self.model.import` is no expression."""
+    for node in graph.nodes:
+        words = (
+            [word for word in str(node.target).split(".") if keyword.iskeyword(word)] if node.op == "get_attr" else []
+        )
+        if words:
+            raise CaptureError(
+                f"{type(model).__name__} has a layer or tensor named {words[0]!r} ({node.target}), a Python keyword; "
+                "give it another name"
+            )
 
 
 def _kind(result: Any) -> str:

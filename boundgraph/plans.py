@@ -114,7 +114,25 @@ def captured_module(model: nn.Module, constants: Constants, example_inputs: Sequ
     require_no_randomness(graph, model)
     if example_inputs is not None:
         check_capture(module, model, example_inputs)
+        _limit_to_several(module, model, example_inputs)
     return module
+
+
+def _limit_to_several(module: GraphModule, model: nn.Module, example_inputs: Sequence[Any]) -> None:
+    """Shut out batches of one where an exported graph is not the model: torch.export assumes several examples and says
+    nothing of a decision on a single one."""
+    inputs = [node for node in module.graph.nodes if node.op == "placeholder"]
+    free = [bool(limits := node.meta.get("limits")) and limits[0][0] == 0 for node in inputs]
+    if not any(free):
+        return
+    try:
+        single = [value[:1] if cut else value for value, cut in zip(example_inputs, free, strict=True)]
+        check_capture(module, model, single)
+    except Exception:  # the model may refuse a single example in any way it likes
+        for node, cut in zip(inputs, free, strict=True):
+            if cut:
+                (_, high), *others = node.meta["limits"]
+                node.meta["limits"] = ((2, high), *others)
 
 
 @contextmanager

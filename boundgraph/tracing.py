@@ -26,7 +26,7 @@ class Constants(nn.Module):
 
     def add(self, tensor: Tensor) -> str:
         name = f"c{len(self._buffers)}"
-        self.register_buffer(name, tensor.detach(), persistent=False)
+        self.register_buffer(name, tensor.detach().clone(), persistent=False)
         return f"constants.{name}"
 
 
@@ -39,8 +39,6 @@ class _LiveTracer(fx.Tracer):
         self.constants = constants
         self.inputs = inputs
         self._names: dict[int, str] = {}
-        self._known_constants: dict[int, str] = {}
-        self._keep_alive: list[Tensor] = []
 
     def trace(self, root: Any, concrete_args: dict[str, Any] | None = None) -> fx.Graph:
         # a shared tensor keeps its first name, so shared weights become one node
@@ -74,10 +72,8 @@ class _LiveTracer(fx.Tracer):
         if isinstance(a, Tensor):
             if id(a) in self._names:
                 return self.create_node("get_attr", self._names[id(a)], (), {})
-            if id(a) not in self._known_constants:
-                self._known_constants[id(a)] = self.constants.add(a)
-                self._keep_alive.append(a)  # an id is only unique while its tensor lives
-            return self.create_node("get_attr", self._known_constants[id(a)], (), {})
+            # each use keeps the numbers of its moment: code may write to the tensor between uses
+            return self.create_node("get_attr", self.constants.add(a), (), {})
         return super().create_arg(a)
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
@@ -139,8 +135,12 @@ def _refuse_randomness(source: str) -> NoReturn:
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Put back every attribute of the model afterwards, and the content of its lists and dicts: code that is traced may
-    assign to `self`, and what it assigns are stand-ins."""
+    """Put back every attribute of the model afterwards, and the content of its lists, dicts and tensors: code that is
+    traced may assign to `self`, and what it assigns are stand-ins.
+
+    Raises:
+        CaptureError: forward writes to a tensor of the model past the tracer, so its graph would be of one moment.
+    """
     saved = [(module, dict(vars(module))) for module in model.modules()]
     contents = [
         (container, copy.copy(container))
@@ -148,9 +148,20 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
         for container in attributes.values()
         if isinstance(container, list | dict | set)
     ]
+    held = [tensor for module, attributes in saved for tensor in (*attributes.values(), *module._buffers.values())]
+    tensors = [(t, t._version, t.detach().clone()) for t in held if isinstance(t, Tensor) and not t.is_inference()]
     try:
         yield
+        if any(tensor._version != version for tensor, version, _ in tensors):
+            raise CaptureError(
+                f"forward of {type(model).__name__} writes to a tensor that the model holds as an attribute; bounds "
+                "are a pure function of weights and inputs, so do this outside forward"
+            )
     finally:
+        with torch.no_grad():
+            for tensor, version, numbers in tensors:
+                if tensor._version != version:
+                    tensor.copy_(numbers)
         for module, attributes in saved:
             vars(module).clear()
             vars(module).update(attributes)

@@ -21,6 +21,8 @@ _VIEWS = frozenset(
      "contiguous", "detach", "dropout", "diagonal", "unfold", "slice", "alias", "to", "float", "double", "type_as"}
 )  # fmt: skip
 
+_VIEW_ATTRIBUTES = frozenset({"data", "T", "mT", "H", "mH", "real", "imag"})
+
 
 def _name(node: fx.Node) -> str:
     if node.op == "call_function" and hasattr(node.target, "_schema"):
@@ -91,5 +93,7 @@ class InPlace:
 
 
 def _may_view(node: fx.Node) -> bool:
+    if node.target is getattr:
+        return node.args[1] in _VIEW_ATTRIBUTES
     name: Any = _name(node)
     return name in _VIEWS or (name != "clone" and operator.find_alias(node.target) is not None)

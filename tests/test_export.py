@@ -131,10 +131,7 @@ BATCHES: dict[str, tuple[Callable, int, int]] = {  # what is decided, batch of t
 }
 
 
-KNOWN_GAP = pytest.mark.xfail(strict=True, reason="export assumes more than one example; no guard tells of batch == 1")
-
-
-@pytest.mark.parametrize("name", [pytest.param(n, marks=KNOWN_GAP) if n == "one" else n for n in BATCHES])
+@pytest.mark.parametrize("name", BATCHES)
 def test_branches_on_the_batch_size_are_right_or_refused(networks: ModuleType, name: str) -> None:
     """Exporting follows one branch; where the model takes the other, the graph is another model."""
     decides, example, call = BATCHES[name]
