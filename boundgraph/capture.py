@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import inspect
 import keyword
-import operator as python_operator
 import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -94,10 +93,8 @@ def _require_single_tensor_output(graph: fx.Graph, model: nn.Module) -> None:
 
 def _require_writable_names(graph: fx.Graph, model: nn.Module) -> None:
     """The graph is written out as Python, where `self.model.import` is no expression."""
-    for node in graph.nodes:
-        words = (
-            [word for word in str(node.target).split(".") if keyword.iskeyword(word)] if node.op == "get_attr" else []
-        )
+    for node in graph.find_nodes(op="get_attr"):
+        words = [word for word in str(node.target).split(".") if keyword.iskeyword(word)]
         if words:
             raise CaptureError(
                 f"{type(model).__name__} has a layer or tensor named {words[0]!r} ({node.target}), a Python keyword; "
@@ -179,6 +176,4 @@ METADATA: Mapping[str, frozenset[Any]] = {
 def reads_metadata_only(node: fx.Node) -> bool:
     if node.op == "call_function" and node.target is getattr:
         return node.args[1] in METADATA["attributes"]
-    if node.op == "call_function" and node.target is python_operator.getitem:
-        return False
     return node.target in METADATA.get(node.op, frozenset())

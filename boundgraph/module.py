@@ -19,7 +19,7 @@ from boundgraph.methods import Pipeline, method
 from boundgraph.ops import linear
 from boundgraph.plans import Plan
 from boundgraph.regions import Limit, LpBall, Region
-from boundgraph.specification import margin_spec
+from boundgraph.specification import batched_spec, margin_spec
 from boundgraph.values import Bounds, Interval
 from passes.graphs import Request, to_networkx
 
@@ -81,11 +81,8 @@ class BoundedModule(nn.Module):
             UnsupportedOperatorError: an operator that only this choice of perturbed inputs reaches has no rule.
         """
         values = self._regions(inputs, eps, norm, clip)
-        batch = _reference(values)
-        arguments = (*values, _batched_spec(spec, batch)) if spec is not None else values
-        plan = self._plan(self._request(values, spec is not None, sides))
-        plans.require_sizes(plan, values)
-        return plan.run(*arguments)
+        rows = () if spec is None else (batched_spec(spec, _reference(values)),)
+        return self._run(self._request(values, spec is not None, sides), values, *rows)
 
     def margins(
         self,
@@ -115,9 +112,7 @@ class BoundedModule(nn.Module):
     ) -> dict[str, Interval]:
         """The interval of every perturbed node, by its name in `bounded.primal`; tightened where the method does."""
         values = self._regions(inputs, eps, norm, clip)
-        plan = self._plan(self._request(values, False, "both")._replace(keep_intervals=True))
-        plans.require_sizes(plan, values)
-        return plan.run(*values)
+        return self._run(self._request(values, False, "both")._replace(keep_intervals=True), values)
 
     def using(self, method: str | Pipeline) -> BoundedModule:
         """A bounded module of the same model by another method; made once and kept."""
@@ -141,22 +136,22 @@ class BoundedModule(nn.Module):
     @property
     def graph(self) -> fx.Graph:
         """The emitted graph: IBP forward nodes, CROWN backward nodes, fused relaxations."""
-        return self._default_plan().graph
+        return self.plan().graph
 
     @property
     def code(self) -> str:
         """The emitted graph as straight-line Python."""
-        return self._default_plan().code
+        return self.plan().code
 
     @property
     def stages(self) -> list[tuple[str, GraphModule]]:
         """What every pass did: (pass name, the graph after it), beginning with the capture."""
-        return list(self._default_plan().stages)
+        return list(self.plan().stages)
 
     @property
     def primal(self) -> GraphModule:
         """The canonical graph of the model itself; callable like the model."""
-        return self._default_plan().primal
+        return self.plan().primal
 
     def print_tabular(self) -> None:
         """Print the emitted graph as a table: kind, name, operator rule, arguments."""
@@ -203,17 +198,14 @@ class BoundedModule(nn.Module):
     def _prepare_plans(self) -> None:
         names = self.input_names
         try:
-            self._prepare_sides(names)
+            for spec in (False, True):
+                for sides in SIDES:
+                    self._plan(Request(names, spec=spec, sides=sides))
         except (UnsupportedOperatorError, GraphError):
             possible = [name for name in names if len(names) > 1 and self._can_bound((name,))]
             if not possible:
                 raise
             self._default_regions = (possible[0],)
-
-    def _prepare_sides(self, names: tuple[str, ...]) -> None:
-        for spec in (False, True):
-            for sides in SIDES:
-                self._plan(Request(names, spec=spec, sides=sides))
 
     def _can_bound(self, names: tuple[str, ...]) -> bool:
         try:
@@ -222,8 +214,10 @@ class BoundedModule(nn.Module):
             return False
         return True
 
-    def _default_plan(self) -> Plan:
-        return self.plan()
+    def _run(self, request: Request, values: tuple[Tensor | Region, ...], *rows: Tensor) -> Any:
+        plan = self._plan(request)
+        plans.require_sizes(plan, values)
+        return plan.run(*values, *rows)
 
     def _mode(self) -> tuple[bool, ...]:
         return tuple(module.training for module in self.model.modules())
@@ -310,14 +304,3 @@ def _passes(chosen: str | Pipeline) -> Pipeline:
 
 def _reference(values: tuple[Tensor | Region, ...]) -> Tensor:
     return next(value.center for value in values if isinstance(value, Region))
-
-
-def _batched_spec(spec: Tensor, reference: Tensor) -> Tensor:
-    """(rows, outputs) or (batch, rows, outputs) as (batch | 1, rows, outputs), in the dtype of the input."""
-    if not isinstance(spec, Tensor) or spec.dim() not in (2, 3):
-        shape = tuple(spec.shape) if isinstance(spec, Tensor) else type(spec).__name__
-        raise RegionError(f"spec must have shape (rows, outputs) or (batch, rows, outputs), not {shape}")
-    batched = spec.unsqueeze(0) if spec.dim() == 2 else spec
-    if batched.shape[0] not in (1, reference.shape[0]):
-        raise RegionError(f"spec is for {batched.shape[0]} examples, but the input has {reference.shape[0]}")
-    return batched.to(reference.dtype)

@@ -16,7 +16,7 @@ from boundgraph.errors import RegionError
 from boundgraph.methods import Pipeline, pass_name
 from boundgraph.regions import Region
 from passes import check
-from passes.graphs import Request, constants_of, kind, model_of, rebuilt
+from passes.graphs import Request, constants_of, copy_into, kind, model_of, rebuilt
 from passes.primal import require_no_randomness
 
 
@@ -101,7 +101,7 @@ def with_interval_outputs(module: GraphModule) -> GraphModule:
     copies: dict[fx.Node, Any] = {}
     for node in module.graph.nodes:
         if node.op != "output":
-            copies[node] = graph.node_copy(node, lambda old: copies[old])
+            copy_into(graph, node, copies)
     intervals = {node.meta["of"]: copies[node] for node in module.graph.nodes if kind(node) == "interval"}
     graph.output(intervals)
     return rebuilt(module, graph)

@@ -29,3 +29,18 @@ def margin_spec(labels: Tensor, num_classes: int, dtype: torch.dtype | None = No
     others = others + (others >= labels.unsqueeze(1)).long()
     rows = F.one_hot(labels.long(), num_classes).unsqueeze(1) - F.one_hot(others, num_classes)
     return rows.to(dtype or torch.get_default_dtype())
+
+
+def batched_spec(spec: Tensor, reference: Tensor) -> Tensor:
+    """(rows, outputs) or (batch, rows, outputs) as (batch | 1, rows, outputs), in the dtype of the input `reference`.
+
+    Raises:
+        RegionError: another number of dimensions, or of examples.
+    """
+    if not isinstance(spec, Tensor) or spec.dim() not in (2, 3):
+        shape = tuple(spec.shape) if isinstance(spec, Tensor) else type(spec).__name__
+        raise RegionError(f"spec must have shape (rows, outputs) or (batch, rows, outputs), not {shape}")
+    batched = spec.unsqueeze(0) if spec.dim() == 2 else spec
+    if batched.shape[0] not in (1, reference.shape[0]):
+        raise RegionError(f"spec is for {batched.shape[0]} examples, but the input has {reference.shape[0]}")
+    return batched.to(reference.dtype)

@@ -79,6 +79,12 @@ def operator_of(node: fx.Node) -> Operator | None:
     return node.meta.get("operator") or operator.of(node.target)
 
 
+def is_nonlinear(node: fx.Node) -> bool:
+    """Whether the node applies an operator that needs a relaxation."""
+    op = operator_of(node)
+    return op is not None and op.relax is not None
+
+
 def emit(
     graph: fx.Graph, target: Callable[..., Any], args: tuple, kind: str, name: str, origin: fx.Node | None = None
 ) -> fx.Node:

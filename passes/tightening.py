@@ -9,7 +9,18 @@ from torch import fx
 from boundgraph import regions
 from boundgraph.tightening import MEMORY, tighten_rows
 from passes.crown import Walk, relaxation
-from passes.graphs import add_input, ancestors, copy_into, emit, kind, node_arguments, operator_of, rebuilt, request_of
+from passes.graphs import (
+    add_input,
+    ancestors,
+    copy_into,
+    emit,
+    is_nonlinear,
+    kind,
+    node_arguments,
+    operator_of,
+    rebuilt,
+    request_of,
+)
 
 
 def preactivations(module: fx.GraphModule, *, slope: str = "adaptive", memory: int = MEMORY) -> fx.GraphModule:
@@ -41,15 +52,16 @@ def _tighten(module: fx.GraphModule, slope: str, memory: int, through_relaxation
     finished: set[fx.Node] = set()
     walks: dict[str, fx.GraphModule] = {}
     for node in module.graph.nodes:
-        op = operator_of(node) if kind(node) == "interval" else None
-        for operand in _operands(node) if op is not None and op.relax is not None else ():
+        relaxed = kind(node) == "interval" and is_nonlinear(node)
+        for operand in _operands(node) if relaxed else ():
             current = copies[operand]
-            if current in finished or not _worth_a_walk(current, request_of(module).balls, through_relaxations):
+            body = _intervals_up_to(current)
+            if current in finished or not _worth_a_walk(body, request_of(module).balls, through_relaxations):
                 continue
-            copies[operand] = _emit_tightened(module, graph, current, node, copies, relaxations, walks, memory)
+            copies[operand] = _emit_tightened(module, graph, body, node, copies, relaxations, walks, memory)
             finished.add(copies[operand])
         copied = copy_into(graph, node, copies)
-        if op is not None and op.relax is not None and through_relaxations:
+        if relaxed and through_relaxations:
             relaxations[copied] = relaxation(graph, copied, slope)
     return rebuilt(module, graph, walks)
 
@@ -58,27 +70,33 @@ def _operands(node: fx.Node) -> list[fx.Node]:
     return [source for source in node_arguments(node.args) if kind(source) == "interval"]
 
 
-def _worth_a_walk(operand: fx.Node, balls: bool, through_relaxations: bool) -> bool:
+def _intervals_up_to(operand: fx.Node) -> list[fx.Node]:
+    """The intervals that the operand depends on and, last, the operand itself."""
+    above = ancestors(operand)
+    return [n for n in operand.graph.nodes if kind(n) == "interval" and (n in above or n is operand)]
+
+
+def _worth_a_walk(body: list[fx.Node], balls: bool, through_relaxations: bool) -> bool:
     """Whether a walk can improve on the interval: not on an input, nor after one affine layer of a box."""
-    above = [n for n in (*ancestors(operand), operand) if kind(n) == "interval" and n.target is not regions.interval]
-    linear = all((op := operator_of(n)) is not None and op.relax is None for n in above)
-    if linear:
-        return bool(above) and (balls or len(above) > 1)
+    layers = [n for n in body if n.target is not regions.interval]
+    if all((op := operator_of(n)) is not None and op.relax is None for n in layers):
+        return bool(layers) and (balls or len(layers) > 1)
     return through_relaxations
 
 
 def _emit_tightened(
     module: fx.GraphModule,
     graph: fx.Graph,
-    operand: fx.Node,
+    body: list[fx.Node],
     reader: fx.Node,
     copies: dict[fx.Node, fx.Node],
     relaxations: dict[fx.Node, fx.Node],
     walks: dict[str, fx.GraphModule],
     memory: int,
 ) -> fx.Node:
+    operand = body[-1]
     name = operand.meta["of"]
-    walk, captured = _nested_walk(module, operand, relaxations)
+    walk, captured = _nested_walk(module, body, relaxations)
     walks[f"{name}_walk"] = walk
     held = graph.create_node("get_attr", f"{name}_walk", name=f"{name}_walk")
     held.meta["kind"] = "walk"
@@ -99,12 +117,11 @@ def _emit_tightened(
 def _reads_once(copies: dict[fx.Node, fx.Node], operand: fx.Node) -> bool:
     """Whether one non-linear node alone reads the operand, so that its stable neurons need no better bounds."""
     original = next(old for old, new in copies.items() if new is operand)
-    readers = [user for user in original.users if kind(user) == "interval" and (op := operator_of(user)) and op.relax]
-    return len(readers) == 1
+    return sum(kind(user) == "interval" and is_nonlinear(user) for user in original.users) == 1
 
 
 def _nested_walk(
-    module: fx.GraphModule, operand: fx.Node, relaxations: dict[fx.Node, fx.Node]
+    module: fx.GraphModule, body: list[fx.Node], relaxations: dict[fx.Node, fx.Node]
 ) -> tuple[fx.GraphModule, list[fx.Node]]:
     """A graph (rows, *captured) -> bounds of the rows, and the outer nodes it captures."""
     graph = fx.Graph()
@@ -120,8 +137,6 @@ def _nested_walk(
         return inside[outer]
 
     walk = Walk(graph, capture, lambda node: capture(relaxations[node]))
-    above = ancestors(operand)
-    body = [n for n in operand.graph.nodes if kind(n) == "interval" and (n in above or n is operand)]
-    minima = walk.run(body, {operand: rows})
+    minima = walk.run(body, {body[-1]: rows})
     graph.output(walk.total(minima))
     return rebuilt(module, graph, {}), list(inside)

@@ -32,9 +32,8 @@ def interval(x: Any, y: Any) -> Interval:
         result = from_center(x.center @ matrix, x.radius @ matrix.abs())
     else:
         result = from_center(matrix @ y.center, matrix.abs() @ y.radius)
-    if (
-        result.lower.dim() != bounded.lower.dim()
-    ):  # the batch would be broadcast, or multiplied, along another dimension
+    # a stack of matrices would broadcast the batch, or multiply along it
+    if result.lower.dim() != bounded.lower.dim():
         raise GraphError(
             f"matrix product of {_shape(x)} and {_shape(y)} moves the batch dimension of the bounded operand; "
             "unsqueeze it where the new dimension belongs"
