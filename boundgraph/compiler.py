@@ -35,4 +35,6 @@ def compile(
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"compile takes a torch.nn.Module, not {type(model).__name__}; wrap a function in a module")
+    if example_inputs is not None and not isinstance(example_inputs, tuple | list):
+        raise TypeError(f"example_inputs takes a tuple of inputs, such as (x,), not a {type(example_inputs).__name__}")
     return BoundedModule(model, method, example_inputs, backend)

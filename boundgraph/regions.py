@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -171,16 +172,16 @@ def _require_floating(tensor: Tensor, what: str) -> None:
 
 
 def _valid_norm(norm: float) -> float:
-    if not norm >= 1:
-        raise RegionError(f"LpBall: norm must lie in [1, inf], not {norm}")
+    if not isinstance(norm, Real) or not norm >= 1:
+        raise RegionError(f"LpBall: norm must lie in [1, inf], not {norm!r}")
     return float(norm)
 
 
 def _radius_like(eps: float | Tensor, x: Tensor, norm: float) -> float | Tensor:
     """eps as a number, or as a tensor that broadcasts against x."""
     if not isinstance(eps, Tensor):
-        if not 0 <= eps < math.inf:
-            raise RegionError(f"eps must be a finite number >= 0, not {eps}")
+        if not isinstance(eps, Real) or not 0 <= eps < math.inf:
+            raise RegionError(f"eps must be a finite number >= 0, not {eps!r}")
         return float(eps)
     eps = eps.to(x)
     if readable(eps) and not bool(((eps >= 0) & eps.isfinite()).all()):
@@ -195,15 +196,27 @@ def _radius_like(eps: float | Tensor, x: Tensor, norm: float) -> float | Tensor:
     return torch.where(eps >= 0, eps, math.nan)
 
 
-def _stretches_to(shape: torch.Size, target: torch.Size) -> bool:
+def _stretches_to(shape: Sequence[int], target: Sequence[int]) -> bool:
     return all(size in (1, wanted) for size, wanted in zip(shape, target, strict=True))
 
 
 def _valid_clip(clip: Sequence[Limit], x: Tensor) -> tuple[Limit, Limit]:
-    if len(clip) != 2:
-        raise RegionError(f"clip must be a pair (low, high), not {len(clip)} values")
-    low, high = (limit.to(x) if isinstance(limit, Tensor) else limit for limit in clip)
+    if not isinstance(clip, tuple | list) or len(clip) != 2:
+        what = f"{len(clip)} values" if isinstance(clip, tuple | list) else repr(clip)
+        raise RegionError(f"clip must be a pair (low, high), not {what}")
+    low, high = (_valid_limit(limit, x) for limit in clip)
     return low, high
+
+
+def _valid_limit(limit: Limit, x: Tensor) -> Limit:
+    if isinstance(limit, Real):
+        return float(limit)
+    if not isinstance(limit, Tensor):
+        raise RegionError(f"clip must hold two numbers or tensors, not {limit!r}; use math.inf for an open end")
+    padded = (1,) * (x.dim() - limit.dim()) + tuple(limit.shape)
+    if limit.dim() > x.dim() or not _stretches_to(padded, x.shape):
+        raise RegionError(f"clip has a tensor of shape {tuple(limit.shape)}, which does not fit x of {tuple(x.shape)}")
+    return limit.to(x)
 
 
 # What emitted graphs call. Plain functions, because a graph names its targets.

@@ -94,6 +94,23 @@ CALLS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "clip beside a region": (
         lambda f: f(boundgraph.LpBall(X, 0.1), clip=(0, 1)),
         "norm and clip belong to eps; give them to the region instead"),
+    "an open clip": (
+        lambda f: f(X, eps=0.1, clip=(0, None)),
+        "clip must hold two numbers or tensors, not None; use math.inf for an open end"),
+    "clip that is no pair": (lambda f: f(X, eps=0.1, clip=1.0), "clip must be a pair (low, high), not 1.0"),
+    "clip with more examples": (
+        lambda f: f(X[:1], eps=0.1, clip=(torch.zeros(5, 3), 1.0)),
+        "clip has a tensor of shape (5, 3), which does not fit x of (1, 3)"),
+    "clip with more dimensions": (
+        lambda f: f(X, eps=0.1, clip=(torch.zeros(4, 2, 3), 1.0)),
+        "clip has a tensor of shape (4, 2, 3), which does not fit x of (2, 3)"),
+    "eps that is no number": (
+        lambda f: f(X, eps="0.1"), "eps must be a finite number >= 0, not '0.1'"),
+    "norm that is no number": (
+        lambda f: f(X, eps=0.1, norm="inf"), "LpBall: norm must lie in [1, inf], not 'inf'"),
+    "labels that are no tensor": (
+        lambda f: f.margins(X, [0, 1], eps=0.1),
+        "labels must be a tensor of integers of shape (batch,), not a list"),
     "sides": (lambda f: f(X, eps=0.1, sides="top"), "sides must be one of both, lower, upper, not 'top'"),
     "spec with one dimension": (
         lambda f: f(X, eps=0.1, spec=torch.ones(3)),
