@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx._lazy_graph_module import _LazyGraphModule
 from torch.fx.proxy import TraceError
 
 from boundgraph.errors import CaptureError
@@ -129,7 +130,7 @@ def graph_module(
     root.model, root.constants = model, constants
     for name, part in (parts or {}).items():
         root.add_module(name, part)
-    module = fx.GraphModule(root, graph)
+    module = _LazyGraphModule(root, graph)  # most stages are never run: their code is written when it is
     # GraphModule copies the containers of the attributes it uses; put the real ones back
     module.model, module.constants = model, constants
     return module

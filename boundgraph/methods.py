@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from boundgraph.relaxations import LOWER_SLOPES
 from boundgraph.tightening import MEMORY
-from passes import cleanup, crown, fusion, interval, primal, specification, tightening
+from passes import cleanup, crown, interval, layout, loss, primal, specification, tightening
 from passes.graphs import Pass
 
 Pipeline = tuple[Pass, ...]
@@ -21,7 +21,7 @@ PREPARE: Pipeline = (
     primal.batch_norm_to_affine,
     specification.merge,
 )
-CLEAN: Pipeline = (fusion.linear_relu, cleanup.share_repeats, cleanup.drop_unused)
+CLEAN: Pipeline = (layout.channels_last, cleanup.share_repeats, cleanup.drop_unused)
 
 
 def ibp() -> Pipeline:
@@ -32,13 +32,14 @@ def ibp() -> Pipeline:
 def crown_ibp(*, slope: str = "adaptive") -> Pipeline:
     """IBP inside the network, one CROWN walk from the specification to the input (Zhang et al. 2020)."""
     backward = partial(crown.backward, slope=slope)
-    return (*PREPARE, interval.forward, tightening.first_layer, backward, *CLEAN)
+    return (*PREPARE, interval.forward, tightening.first_layer, loss.fuse, backward, loss.with_shift, *CLEAN)
 
 
 def crown_full(*, slope: str = "adaptive", memory: int = MEMORY) -> Pipeline:
     """CROWN (Zhang et al. 2018): a walk for every pre-activation too, intersected with IBP; tighter and slower."""
     tighten = partial(tightening.preactivations, slope=slope, memory=memory)
-    return (*PREPARE, interval.forward, tighten, partial(crown.backward, slope=slope), *CLEAN)
+    backward = partial(crown.backward, slope=slope)
+    return (*PREPARE, interval.forward, tighten, loss.fuse, backward, loss.with_shift, *CLEAN)
 
 
 _METHODS: dict[str, Callable[..., Pipeline]] = {"ibp": ibp, "crown-ibp": crown_ibp, "crown": crown_full}

@@ -22,13 +22,16 @@ class Operator:
     forward: the canonical function; its positional signature is the canonical argument order.
     interval: `forward`'s arguments with `Interval` in place of perturbed tensors -> Interval.
     relax: for a non-linear function: same arguments -> a relaxation.
-    through: (LinearForm, relaxation) -> LinearForm per perturbed operand; None means an element-wise relaxation of
-        lines, pulled through by `linear_forms.lower_through`.
-    backward: for a linear function: (LinearForm, *arguments) -> LinearForm, or a tuple of them, in argument order, when
-        several operands carry bounds. Exact: no relaxation is involved.
-    fused: for a linear function: (LinearForm, Relaxation, *arguments), `backward` after `lower_through` in one step.
+    through: (coefficients, relaxation) -> coefficients per perturbed operand and the offset; None means an
+        element-wise relaxation of lines, pulled through by `linear_forms.lower_through`.
+    backward: for a linear function: (coefficients, *arguments) -> coefficients of its operand, its adjoint, or a tuple
+        of them, in argument order, when several operands carry bounds.
+    gradient: (upstream, coefficients, *arguments) -> the gradient of `backward`, or of `through`, with respect to each
+        argument, None where none is wanted. Without it autograd runs the step again to find out.
+    centred: like `relax`, with the interval of the result first: lines measured from the centres of both; saves work
+        where they are simpler than that. None means `linear_forms.centred` of what `relax` gives.
     unstable: Interval -> bool tensor, the elements for which tighter bounds improve the relaxation; None means all.
-    start: for a function whose output is rows, (batch, rows): its own linear form in its operand.
+    start: for a function whose output is rows, (batch, rows): their coefficients over its operand.
     spellings: what users write: functions, method names ("relu"), ATen overloads. An entry may be a pair
         (spelling, adapter): the adapter has the spelling's signature and returns the canonical arguments.
     operands: names of the parameters that may carry bounds; `joint`: several of them at the same time.
@@ -41,7 +44,8 @@ class Operator:
     relax: Callable[..., Any] | None = None
     through: Callable[..., Any] | None = None
     backward: Callable[..., Any] | None = None
-    fused: Callable[..., Any] | None = None
+    gradient: Callable[..., Any] | None = None
+    centred: Callable[..., Any] | None = None
     unstable: Callable[..., Any] | None = None
     start: Callable[..., Any] | None = None
     spellings: tuple[Any, ...] = ()
@@ -97,7 +101,7 @@ class Random(Refused):
 _ALIASES: dict[Any, Alias] = {}
 _BY_SPELLING: dict[Any, Operator] = {}
 _BY_FORWARD: dict[Callable[..., Any], Operator] = {}
-_FUSED: dict[Callable[..., Any], Callable[..., Any]] = {}
+_GRADIENTS: dict[Callable[..., Any], Callable[..., Any] | None] = {}
 
 
 def register(operator: Operator) -> Operator:
@@ -105,8 +109,9 @@ def register(operator: Operator) -> Operator:
     for spelling in operator.adapters:
         _BY_SPELLING[spelling] = operator
     _BY_FORWARD[operator.forward] = operator
-    if operator.backward is not None and operator.fused is not None:
-        _FUSED[operator.backward] = operator.fused
+    for step in (operator.backward, operator.through):
+        if step is not None:
+            _GRADIENTS[step] = operator.gradient
     return operator
 
 
@@ -130,9 +135,15 @@ def of(target: Any) -> Operator | None:
     return _BY_FORWARD.get(target)
 
 
-def fused(backward: Any) -> Callable[..., Any] | None:
-    """The step that does `backward` together with the relaxation above it, or None."""
-    return _FUSED.get(backward)
+def gradient(step: Any) -> Callable[..., Any] | None:
+    """The gradient that an operator declares for its step of the walk, or None."""
+    return _GRADIENTS.get(step)
+
+
+def of_upstream_alone(gradient: Callable[..., Any]) -> Callable[..., Any]:
+    """Marks a gradient that does not read the coefficients: it gets None for them, and a walk need not keep them."""
+    gradient.needs_coefficients = False  # type: ignore[attr-defined]
+    return gradient
 
 
 def registered() -> tuple[Operator, ...]:

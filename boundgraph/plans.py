@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import fx, nn
 from torch.fx import GraphModule
+from torch.fx._lazy_graph_module import _LazyGraphModule
 
 from boundgraph import drawing
 from boundgraph.capture import Constants, capture, check_capture, graph_module
 from boundgraph.errors import RegionError
 from boundgraph.methods import Pipeline, pass_name
 from boundgraph.regions import Region
-from passes import check
+from passes import check, gradient
 from passes.graphs import Request, constants_of, copy_into, kind, model_of, rebuilt
 from passes.primal import require_no_randomness
 
@@ -24,6 +25,7 @@ class Plan(NamedTuple):
     """The emitted module of one request, and how it came about."""
 
     module: GraphModule
+    backward_graph: fx.Graph | None  # the gradient of the coefficient walk in `module`
     stages: tuple[tuple[str, GraphModule], ...]
     run: Callable[..., Any]  # `module`, or what the backend made of it
     limits: tuple[Any, ...]  # per input the sizes it may have, or None; see `export`
@@ -69,9 +71,13 @@ def build(captured: GraphModule, pipeline: Pipeline, request: Request, backend: 
     emitted = stages[-1][1]
     if request.keep_intervals:
         emitted = with_interval_outputs(emitted)
-    run = emitted if backend == "eager" else torch.compile(emitted, backend=backend)
+    outlined = gradient.explicit(emitted)
+    for part in outlined.module.modules():  # torch.compile must not come upon modules whose code is not yet written
+        if isinstance(part, GraphModule):
+            _LazyGraphModule.force_recompile(part)
+    run = outlined.module if backend == "eager" else torch.compile(emitted, backend=backend)
     limits = tuple(node.meta.get("limits") for node in captured.graph.nodes if node.op == "placeholder")
-    return Plan(emitted, tuple(stages), run, limits if any(limits) else ())
+    return Plan(emitted, outlined.backward_graph, tuple(stages), run, limits if any(limits) else ())
 
 
 def require_sizes(plan: Plan, values: Sequence[Any]) -> None:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from boundgraph.errors import RegionError
-from boundgraph.linear_forms import inner, per_example, per_row
-from boundgraph.values import Interval, LinearForm
+from boundgraph.linear_forms import inner, per_example, per_row, summed_to
+from boundgraph.values import Interval
 
 Limit = float | Tensor
 
@@ -23,14 +23,15 @@ Limit = float | Tensor
 class Region:
     """A set of inputs per example. Subclasses answer `center`, `interval` and `minimum`."""
 
-    center: Tensor  # (batch, *shape)
+    center: Tensor  # (batch, *shape), the clean input
+    is_box = False  # whether `interval` is the region itself, and `minimum` need not be asked
 
     def interval(self) -> Interval:
         """The smallest box that contains the region."""
         raise NotImplementedError
 
-    def minimum(self, form: LinearForm) -> Tensor:
-        """min over the region of <coefficients, x> + bias, per row: (batch, rows)."""
+    def minimum(self, coefficients: Tensor) -> Tensor:
+        """min over the region of <coefficients, x - center of the interval>, per row: (batch, rows)."""
         raise NotImplementedError
 
 
@@ -43,6 +44,8 @@ class Box(Region):
         RegionError: shapes or dtypes differ, the dtype is not floating, or lower > upper somewhere.
     """
 
+    is_box = True
+
     def __init__(self, lower: Tensor, upper: Tensor) -> None:
         for end in (lower, upper):
             _require_floating(end, "Box(lower, upper)")
@@ -52,14 +55,14 @@ class Box(Region):
         if readable(lower) and bool((lower > upper).any()):
             worst = (lower - upper).max().item()
             raise RegionError(f"Box: lower exceeds upper by up to {worst:.3g}; the region is empty")
-        self.lower, self.upper = _poison(lower, upper, lower > upper)
-        self.center = (self.lower + self.upper) / 2
+        self._box = Interval(*_poison(lower, upper, lower > upper))
+        self.center = self._box.center
 
     def interval(self) -> Interval:
-        return Interval(self.lower, self.upper)
+        return self._box
 
-    def minimum(self, form: LinearForm) -> Tensor:
-        return minimum_on_box(form, self.interval())
+    def minimum(self, coefficients: Tensor) -> Tensor:
+        return minimum_on_box(coefficients, self._box.radius)
 
 
 class LpBall(Region):
@@ -77,50 +80,60 @@ class LpBall(Region):
         self, x: Tensor, eps: float | Tensor, norm: float = math.inf, clip: Sequence[Limit] | None = None
     ) -> None:
         _require_floating(x, "LpBall(x, eps)")
-        self.norm, self.eps, self.clipped = _valid_norm(norm), _radius_like(eps, x, norm), clip is not None
-        lower, upper = x - self.eps, x + self.eps
+        self.norm, self.eps = _valid_norm(norm), _radius_like(eps, x, norm)
+        self.is_box, self.clipped = self.norm == math.inf, clip is not None
+        self.center = x.masked_fill(x.isinf(), math.nan)
+        self._box = self._clipped_box(x, clip) if clip is not None else Interval.around(self.center, self._radius(x))
+
+    def _radius(self, x: Tensor) -> Tensor:
+        """eps per element: (batch | 1, *shape)."""
+        if isinstance(self.eps, Tensor):
+            return self.eps.expand(self.eps.shape[0], *x.shape[1:])
+        return x.new_full((1, *x.shape[1:]), self.eps)
+
+    def _clipped_box(self, x: Tensor, clip: Sequence[Limit]) -> Interval:
+        low, high = _valid_clip(clip, x)
+        lower, upper = torch.clamp(x - self.eps, min=low), torch.clamp(x + self.eps, max=high)
         empty = lower > upper
-        if clip is not None:
-            low, high = _valid_clip(clip, x)
-            lower, upper = torch.clamp(lower, min=low), torch.clamp(upper, max=high)
+        if self.norm < math.inf:
             way = per_example(torch.clamp(torch.clamp(x, min=low), max=high) - x)  # to the valid range
             distance = torch.linalg.vector_norm(way, ord=self.norm, dim=1).reshape(-1, *[1] * (x.dim() - 1))
-            empty = (lower > upper) | (distance > self.eps if self.norm < math.inf else empty)
+            empty = empty | (distance > self.eps)
         if readable(lower) and bool(empty.any()):
             raise RegionError(
                 "LpBall: some x lies further than eps outside `clip`, so nothing is left of the ball; "
                 "are x and clip in the same units?"
             )
-        self.lower, self.upper = _poison(lower, upper, empty)
-        self.center = x.masked_fill(x.isinf(), math.nan)
+        return Interval(*_poison(lower, upper, empty))
 
     def interval(self) -> Interval:
-        return Interval(self.lower, self.upper)
+        return self._box
 
-    def minimum(self, form: LinearForm) -> Tensor:
-        if self.norm == math.inf:
-            return minimum_on_box(form, self.interval())
+    def minimum(self, coefficients: Tensor) -> Tensor:
+        box = self._box
+        if self.is_box:
+            return minimum_on_box(coefficients, box.radius)
         # sound: by Hoelder |<A, d>| <= ||A||_q ||d||_p with 1/p + 1/q = 1, and some d in the ball attains it.
         dual = self.norm / (self.norm - 1) if self.norm > 1 else math.inf
-        size = torch.linalg.vector_norm(per_row(form.coefficients), ord=dual, dim=2)
+        size = torch.linalg.vector_norm(per_row(coefficients), ord=dual, dim=2)
         eps = self.eps.reshape(-1, 1) if isinstance(self.eps, Tensor) else self.eps
-        on_ball = inner(form.coefficients, self.center) + form.bias - eps * size
         if not self.clipped:
-            return on_ball
+            return -eps * size
         # sound: the region lies in the ball and in the box, so each of the three is a lower bound on it.
-        bound = torch.maximum(on_ball, minimum_on_box(form, self.interval()))
-        both = self._minimum_on_clipped_ball(form, eps, size)
+        away = inner(coefficients, self.center - box.center)
+        bound = torch.maximum(away - eps * size, minimum_on_box(coefficients, box.radius))
+        both = self._minimum_on_clipped_ball(coefficients, eps, size) + away
         return torch.where(both.isfinite(), torch.maximum(bound, both), bound)
 
-    def _minimum_on_clipped_ball(self, form: LinearForm, eps: float | Tensor, size: Tensor) -> Tensor:
+    def _minimum_on_clipped_ball(self, coefficients: Tensor, eps: float | Tensor, size: Tensor) -> Tensor:
         """Lagrangian dual of min <A, d> over the ball cut with the box, d = x' - x.
 
         # sound: by weak duality every multiplier m >= 0 gives the lower bound
         #   sum_i min_{d_i in box} (A_i d_i + m |d_i|^p / p) - m eps^p / p;
         the best m, where the ball constraint is just met, is found by bisection and makes the bound tight.
         """
-        p, a = self.norm, per_row(form.coefficients)
-        low, high = (per_example(end - self.center).unsqueeze(1) for end in (self.lower, self.upper))
+        p, a = self.norm, per_row(coefficients)
+        low, high = (per_example(end - self.center).unsqueeze(1) for end in self._box)
 
         def free(multiplier: Tensor) -> Tensor:
             m = multiplier.unsqueeze(-1)
@@ -137,8 +150,7 @@ class LpBall(Region):
         best = a.abs().masked_fill(a.abs() > largest.unsqueeze(2), 0).amax(2) if p == 1 else largest
         # where the free minimum lies inside, its derivative drops out; at an end of the box it is that of the end
         move = _within(free(best).detach(), low, high)
-        reach = (a * move).sum(2) + best / p * (move.abs().pow(p).sum(2) - eps**p)
-        return reach + inner(form.coefficients, self.center) + form.bias
+        return (a * move).sum(2) + best / p * (move.abs().pow(p).sum(2) - eps**p)
 
 
 _BISECTIONS = 24
@@ -148,9 +160,19 @@ def _within(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
     return torch.minimum(torch.maximum(value, low), high)
 
 
-def minimum_on_box(form: LinearForm, box: Interval) -> Tensor:
-    """<A, center> - <|A|, radius> + bias: each coordinate moves to the end that hurts most."""
-    return inner(form.coefficients, box.center) - inner(form.coefficients.abs(), box.radius) + form.bias
+def minimum_on_box(coefficients: Tensor, radius: Tensor) -> Tensor:
+    """min <A, x - center> = -<|A|, radius>: each coordinate moves to the end that hurts most."""
+    return -inner(coefficients.abs(), radius)
+
+
+def minimum_on_box_gradient(upstream: Tensor, coefficients: Tensor, radius: Tensor) -> tuple[Tensor, Tensor | None]:
+    """With g upstream: -g sign(A) radius for A, and minus the sum over the rows of g |A| for the radius."""
+    per_row = -upstream.reshape(*upstream.shape, *[1] * (coefficients.dim() - 2))
+    gradient = coefficients.sign() * per_row  # not in place: one set of coefficients may serve all examples
+    of_radius = None
+    if radius.requires_grad:
+        of_radius = summed_to((coefficients.abs() * per_row).sum(1), radius)
+    return summed_to(gradient * radius.unsqueeze(1), coefficients), of_radius
 
 
 def readable(tensor: Tensor) -> bool:
@@ -231,5 +253,5 @@ def interval(region: Region) -> Interval:
     return region.interval()
 
 
-def minimum(form: LinearForm, region: Region) -> Tensor:
-    return region.minimum(form)
+def minimum(coefficients: Tensor, region: Region) -> Tensor:
+    return region.minimum(coefficients)

@@ -43,7 +43,7 @@ def kinked(x: Interval, left_slope: float, choice: str) -> Relaxation:
     slope = torch.where(width == 0, 1.0, (high - left_slope * low) / torch.where(width == 0, 1.0, width))
     # sound: the chord through (low, f(low)) and (high, high) lies above a convex, below a concave function
     chord = Line(slope, high * (1 - slope))
-    through_zero = Line(_slope_at_kink(low, high, slope, left_slope, choice), torch.zeros_like(slope))
+    through_zero = Line(_slope_at_kink(low, high, slope, left_slope, choice))
     return Relaxation(through_zero, chord) if left_slope <= 1 else Relaxation(chord, through_zero)
 
 
@@ -84,6 +84,7 @@ def s_shaped(
 
     below = upper_line(turned, -x.upper, -x.lower)
     # sound: f(x) = -turned(-x) >= -(line above `turned` at -x)
+    assert below.intercept is not None
     return Relaxation(Line(below.slope, -below.intercept), upper_line(function, x.lower, x.upper))
 
 

@@ -46,3 +46,16 @@ def batched_spec(spec: Tensor, reference: Tensor) -> Tensor:
     if batched.shape[0] not in (1, reference.shape[0]):
         raise RegionError(f"spec is for {batched.shape[0]} examples, but the input has {reference.shape[0]}")
     return batched.to(reference.dtype)
+
+
+def compared_pairs(spec: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Which outputs the rows compare, two tensors (batch | 1, rows), if each row is e_i - e_j; else, or where numbers
+    may not be looked at, None."""
+    if not readable(spec) or spec.numel() == 0 or spec.requires_grad:  # by pairs, rows would get no gradient
+        return None
+    largest, first = spec.max(dim=2)
+    smallest, second = spec.min(dim=2)
+    one = torch.ones_like(largest)
+    if torch.equal(largest, one) and torch.equal(smallest, -one) and torch.equal(spec.abs().sum(2), one + one):
+        return first, second
+    return None

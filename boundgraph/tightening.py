@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from boundgraph.linear_forms import per_example, read_sides, select_sides
+from boundgraph.linear_forms import inner, per_example, read_sides, select_sides
 from boundgraph.regions import readable
-from boundgraph.values import Interval, LinearForm, intersect, node_numel
+from boundgraph.values import Interval, intersect, node_numel
 
 MEMORY = 64 * 2**20
 """Bytes that the largest coefficient tensor of a chunk may take."""
@@ -22,13 +22,13 @@ def tighten_rows(
 ) -> Interval:
     """Intersect an interval with CROWN bounds of its elements, walked in chunks.
 
-    walk: (rows, *captured) -> lower bounds of the rows. unstable: (batch, *shape), the elements to improve; None for
-    all. Choosing rows needs their number on the host, which stalls an accelerator and breaks traced graphs; there all
-    rows are walked and the result is used where `unstable` says. The bounds are the same.
+    walk: (rows, *captured) -> how far the rows fall below their centres. unstable: (batch, *shape), the elements to
+    improve; None for all. Choosing rows needs their number on the host, which stalls an accelerator and breaks traced
+    graphs; there all rows are walked and the result is used where `unstable` says. The bounds are the same.
     """
     if unstable is None:
         return _all_rows(walk, interval, captured, memory)
-    if readable(interval.lower.detach()):
+    if readable(unstable):
         return _unstable_rows(walk, interval, unstable, captured, memory)
     tighter = _all_rows(walk, interval, captured, memory)
     return Interval(*(torch.where(unstable, new, old) for new, old in zip(tighter, interval, strict=True)))
@@ -37,7 +37,7 @@ def tighten_rows(
 def _all_rows(walk: Callable[..., Tensor], interval: Interval, captured: Sequence[Any], memory: int) -> Interval:
     numel, shape = node_numel(interval), interval.shape
     parts = []
-    for rows in _chunks(torch.arange(numel, device=interval.lower.device).unsqueeze(0), interval, captured, memory):
+    for rows in _chunks(torch.arange(numel, device=interval.device).unsqueeze(0), interval, captured, memory):
         parts.append(_bounds_of_rows(walk, rows, interval, captured))
     bounds = [torch.cat(side, 1).reshape(shape) for side in zip(*parts, strict=True)]
     return intersect(interval, Interval(*bounds))
@@ -68,9 +68,10 @@ def _bounds_of_rows(
     walk: Callable[..., Tensor], rows: Tensor, interval: Interval, captured: Sequence[Any]
 ) -> tuple[Tensor, Tensor]:
     """Lower and upper bounds of the elements `rows`, (batch | 1, chunk), as (batch, chunk)."""
-    coefficients = F.one_hot(rows, node_numel(interval)).to(interval.lower.dtype)
-    form = LinearForm(coefficients.reshape(*rows.shape, *interval.shape[1:]), coefficients.new_zeros(rows.shape))
-    lower, upper, _ = read_sides(walk(select_sides(form, "both"), *captured), "both")
+    coefficients = F.one_hot(rows, node_numel(interval)).to(interval.dtype)
+    coefficients = coefficients.reshape(*rows.shape, *interval.shape[1:])
+    distances = walk(select_sides(coefficients, "both"), *captured)
+    lower, upper, _ = read_sides(distances, inner(coefficients, interval.center), "both")
     assert lower is not None
     assert upper is not None
     return lower, upper
@@ -79,5 +80,5 @@ def _bounds_of_rows(
 def _chunks(rows: Tensor, interval: Interval, captured: Sequence[Any], memory: int) -> Iterator[Tensor]:
     """Split so that no coefficient tensor, of both sides and all examples, is larger than `memory` bytes."""
     intervals = [interval, *(value for value in captured if isinstance(value, Interval))]
-    per_row = 2 * interval.shape[0] * max(node_numel(value) for value in intervals) * interval.lower.element_size()
+    per_row = 2 * interval.shape[0] * max(node_numel(value) for value in intervals) * interval.dtype.itemsize
     return iter(rows.split(max(1, memory // max(1, per_row)), dim=1))

@@ -35,10 +35,15 @@ class _LiveTracer(fx.Tracer):
 
     def __init__(self, constants: Constants, inputs: Sequence[str]) -> None:
         super().__init__()
-        self.record_stack_traces = True
         self.constants = constants
         self.inputs = inputs
         self._names: dict[int, str] = {}
+
+    def create_node(self, *arguments: Any, **options: Any) -> fx.Node:
+        """The node, with the lines of code that made it. (fx's own record of them loads the whole of torch.compile.)"""
+        node = super().create_node(*arguments, **options)
+        node.stack_trace = "".join(traceback.format_list(traceback.extract_stack()[:-1]))
+        return node
 
     def trace(self, root: Any, concrete_args: dict[str, Any] | None = None) -> fx.Graph:
         # a shared tensor keeps its first name, so shared weights become one node

@@ -9,7 +9,6 @@ A CROWN-IBP step is four lines of the caller's own loop:
 """
 
 import math
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,17 +17,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from boundgraph.losses import require_share, robust_cross_entropy
 from boundgraph.module import BoundedModule
 from boundgraph.specification import margin_spec
 
 # Below this share of CROWN-IBP the backward walk costs more than it contributes (the threshold of the authors' code).
 NEGLIGIBLE_BETA = 1e-5
 
-REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "mean": torch.mean,
-    "sum": torch.sum,
-    "none": torch.clone,
-}
+
+__all__ = [
+    "LinearSchedule",
+    "LossTerms",
+    "SmoothedSchedule",
+    "crown_ibp_loss",
+    "interpolate_with_eps",
+    "mixed_margins",
+    "robust_cross_entropy",
+]
 
 
 class LossTerms(NamedTuple):
@@ -39,26 +44,6 @@ class LossTerms(NamedTuple):
     robust_loss: Tensor  # scalar
     logits: Tensor  # (batch, classes), the model's own output
     margins: Tensor  # (batch, classes - 1), lower bounds of label logit minus each other logit
-
-
-def robust_cross_entropy(margins: Tensor, reduction: str = "mean") -> Tensor:
-    """Upper bound log(1 + sum_j exp(-m_j)) of the cross-entropy over a region, from margin lower bounds m.
-
-    margins: (batch, classes - 1), label logit minus each other logit, in units of the logits.
-    reduction: "mean" or "sum" over the batch (a scalar), or "none" (batch,). A NaN margin gives a NaN loss.
-
-    Raises:
-        ValueError: margins are not two-dimensional, or the reduction is unknown.
-
-    Wong & Kolter 2018; Zhang et al. 2020 (CROWN-IBP).
-    """
-    if margins.dim() != 2:
-        raise ValueError(f"margins must have shape (batch, classes - 1), not {tuple(margins.shape)}")
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"unknown reduction {reduction!r}; use one of {', '.join(map(repr, REDUCTIONS))}")
-    true_class = margins.new_zeros(len(margins), 1)
-    losses = torch.logsumexp(torch.cat((true_class, -margins), dim=1), dim=1)
-    return REDUCTIONS[reduction](losses)
 
 
 def mixed_margins(
@@ -81,7 +66,7 @@ def mixed_margins(
 
     Zhang et al. 2020 (CROWN-IBP).
     """
-    _require_share("beta", beta)
+    require_share("beta", beta)
     if beta < NEGLIGIBLE_BETA:
         return bounded.using("ibp")(x, eps=eps, clip=clip, spec=spec, sides="lower").lower
     bounds = bounded(x, eps=eps, clip=clip, spec=spec, sides="lower")
@@ -113,8 +98,8 @@ def crown_ibp_loss(
 
     Zhang et al. 2020 (CROWN-IBP).
     """
-    _require_share("kappa", kappa)
-    _require_share("beta", beta)
+    require_share("kappa", kappa)
+    require_share("beta", beta)
     clean_only = isinstance(eps, (int, float)) and eps == 0
     # A natural loss of weight zero is a measurement and needs no gradient.
     with torch.no_grad() if kappa == 0 and not clean_only else nullcontext():
@@ -222,8 +207,3 @@ def _weighted_sum(kappa: float, natural_loss: Tensor, robust_loss: Tensor) -> Te
     if kappa == 1:
         return natural_loss
     return kappa * natural_loss + (1 - kappa) * robust_loss
-
-
-def _require_share(name: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} must lie in [0, 1], not {value}")

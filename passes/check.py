@@ -15,9 +15,9 @@ GRAMMAR: dict[str, frozenset[str]] = {
     "exact": frozenset({"exact", "interval"}),
     "perturbed": frozenset({"region", "perturbed", "exact"}),
     "interval": frozenset({"region", "interval", "exact", "walk", "relaxation"}),
-    "relaxation": frozenset({"interval", "exact"}),
+    "relaxation": frozenset({"interval", "relaxation", "exact"}),
     "form": frozenset({"form", "relaxation", "interval", "exact"}),
-    "bounds": frozenset({"bounds", "form", "region", "interval"}),
+    "bounds": frozenset({"bounds", "form", "region", "interval", "exact"}),
     "walk": frozenset(),
 }
 

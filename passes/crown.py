@@ -13,8 +13,8 @@ from typing import Any
 
 from torch import Tensor, fx
 
-from boundgraph import linear_forms, regions
-from boundgraph.linear_forms import read_sides
+from boundgraph import linear_forms, regions, values
+from boundgraph.linear_forms import per_example, read_sides
 from boundgraph.tightening import tighten_rows
 from boundgraph.values import Bounds, Interval
 from passes.graphs import copy_into, emit, kind, node_argument, node_arguments, operator_of, rebuilt, request_of
@@ -36,49 +36,60 @@ def backward(module: fx.GraphModule, *, slope: str = "adaptive") -> fx.GraphModu
             copy_into(graph, node, copies)
     result = copies[node_argument(node_argument(module.graph.output_node()))]  # the interval of the output
     sides = request_of(module).sides
-    walk = Walk(graph, lambda node: node, lambda node: relaxation(graph, node, slope))
+    balls = request_of(module).balls
+    walk = Walk(graph, graph, lambda node: node, lambda node: relaxation(graph, node, slope), balls)
     form = emit(graph, linear_forms.select_sides, (walk.start(result), sides), "form", "rows_form")
-    minima = walk.run([n for n in graph.nodes if kind(n) == "interval"], walk.first(result, form))
-    total = walk.total(minima)
-    graph.output(emit(graph, collect, (total, result, sides), "bounds", "bounds"))
+    offsets = walk.run([n for n in graph.nodes if kind(n) == "interval"], walk.first(result, form))
+    graph.output(emit(graph, collect, (walk.total(offsets), result, sides), "bounds", "bounds"))
     return rebuilt(module, graph)
 
 
-def collect(row_bounds: Tensor, interval: Interval, sides: str) -> Bounds:
+def collect(distances: Tensor, interval: Interval, sides: str) -> Bounds:
     """Bounds in the shape of the output, with the interval bounds of the same quantity beside them."""
-    lower, upper, _ = read_sides(row_bounds, sides)
-    shape = interval.lower.shape
+    lower, upper, _ = read_sides(distances, per_example(interval.center), sides)
+    shape = interval.shape
     return Bounds(
         None if lower is None else lower.reshape(shape), None if upper is None else upper.reshape(shape), interval
     )
 
 
 def relaxation(graph: fx.Graph, node: fx.Node, slope: str) -> fx.Node:
-    """The lines of a non-linear node, on the interval of its operand."""
-    op = operator_of(node)
+    """The lines of a non-linear node on the interval of its operand, measured from the centres of both."""
+    op, name = operator_of(node), f"{node.meta['of']}_relaxation"
     assert op is not None
     assert op.relax is not None
-    args = (*node.args, slope) if "slope" in signature(op.relax).parameters else node.args
-    return emit(graph, op.relax, args, "relaxation", f"{node.meta['of']}_relaxation", node)
+    options = (slope,) if "slope" in signature(op.relax).parameters else ()
+    if op.centred is not None:
+        return emit(graph, op.centred, (node, *node.args, *options), "relaxation", name, node)
+    lines = emit(graph, op.relax, (*node.args, *options), "relaxation", name, node)
+    if op.through is not None:  # no lines; the walk moves its coefficients instead
+        return lines
+    return emit(graph, linear_forms.centred, (lines, node, node_argument(node)), "relaxation", f"{name}_centred", node)
 
 
 class Walk:
-    """Emits the backward walk over interval nodes into `graph`.
+    """Emits the backward walk over the interval nodes of `outer` into `graph`, which may be the same.
 
-    value: where the walk finds an interval or exact node of the outer graph; relaxed: the same for relaxations.
+    value: where the walk finds a node of `outer`; relaxed: where it finds the relaxation of one. balls: whether the
+    minimum over a region takes more than the radii of a box.
     """
 
     def __init__(
-        self, graph: fx.Graph, value: Callable[[fx.Node], fx.Node], relaxed: Callable[[fx.Node], fx.Node]
+        self,
+        graph: fx.Graph,
+        outer: fx.Graph,
+        value: Callable[[fx.Node], fx.Node],
+        relaxed: Callable[[fx.Node], fx.Node],
+        balls: bool,
     ) -> None:
-        self.graph, self.value, self.relaxed = graph, value, relaxed
+        self.graph, self.outer, self.value, self.relaxed, self.balls = graph, outer, value, relaxed, balls
 
     def start(self, result: fx.Node) -> fx.Node:
-        """The rows of the output: its own linear form if it is a specification, else one row per element."""
+        """The coefficients of the output: its own if it is a specification, else one row per element."""
         op = operator_of(result)
         if op is not None and op.start is not None:
-            return emit(self.graph, op.start, result.args, "form", f"{result.meta['of']}_rows", result)
-        return emit(self.graph, linear_forms.identity, (result,), "form", f"{result.meta['of']}_rows", result)
+            return self.emit(op.start, result.args, "form", f"{result.meta['of']}_rows", result)
+        return self.emit(linear_forms.identity, (result,), "form", f"{result.meta['of']}_rows", result)
 
     def first(self, result: fx.Node, form: fx.Node) -> dict[fx.Node, fx.Node]:
         """The node that the starting rows are linear in, and the rows."""
@@ -87,47 +98,69 @@ class Walk:
         return {node: form}
 
     def run(self, intervals: list[fx.Node], forms: dict[fx.Node, fx.Node]) -> list[fx.Node]:
-        """The walk itself. Returns, per region reached, the node with the minimum of its form."""
-        minima = []
+        """The walk itself. Returns what it collects on the way: the offsets, and the minima over the regions."""
+        offsets = []
         for node in reversed(intervals):
             if (form := forms.get(node)) is None:
                 continue  # the rows do not depend on it
             if node.target is regions.interval:
-                region = self.value(node_argument(node))
-                minima.append(self.emit(regions.minimum, (form, region), "bounds", f"{node.meta['of']}_minimum"))
+                offsets.append(self.minimum(node, form))
                 continue
-            for source, pulled in self.pull(node, form):
+            pulled, offset = self.pull(node, form)
+            offsets += offset
+            for source, part in pulled:
                 if source in forms:  # paths join
-                    pulled = self.emit(linear_forms.add, (forms[source], pulled), "form", f"{source.meta['of']}_form")
-                forms[source] = pulled
-        return minima
+                    part = self.emit(linear_forms.add, (forms[source], part), "form", f"{source.meta['of']}_form")
+                forms[source] = part
+        return offsets
 
-    def pull(self, node: fx.Node, form: fx.Node) -> list[tuple[fx.Node, fx.Node]]:
-        """The form in terms of each interval that the node was computed from."""
-        if node.target is tighten_rows:  # the same value with better bounds
-            return [(node_argument(node, 1), form)]
+    def minimum(self, node: fx.Node, form: fx.Node) -> fx.Node:
+        """How far the rows can fall below their value at the centre of a region."""
+        name = f"{node.meta['of']}_minimum"
+        if self.balls:
+            return self.emit(regions.minimum, (form, self.value(node_argument(node))), "bounds", name)
+        return self.emit(regions.minimum_on_box, (form, self.about(values.radius_of, node, "radius")), "bounds", name)
+
+    def pull(self, node: fx.Node, form: fx.Node) -> tuple[list[tuple[fx.Node, fx.Node]], list[fx.Node]]:
+        """The form in terms of each interval that the node was computed from, and the offsets that are left over."""
+        if node.target is tighten_rows:  # the same value with better bounds, and so with another centre
+            source = node_argument(node, 1)
+            return [(source, form)], [self.moved(form, node, [form], [source])]
         op = operator_of(node)
         assert op is not None
         sources = [source for source in node_arguments(node.args) if kind(source) == "interval"]
-        names = [f"{source.meta['of']}_form" for source in sources]
-        if op.relax is not None:
-            target: Callable[..., Any] = op.through or linear_forms.lower_through
-            args: tuple = (form, self.relaxed(node))
-        else:
-            assert op.backward is not None
-            target, args = op.backward, (form, *fx.node.map_arg(node.args, self.value))
-        if len(sources) == 1:
-            return [(sources[0], self.emit(target, args, "form", names[0], node))]
-        several = self.emit(target, args, "form", f"{node.meta['of']}_forms", node)
-        parts = [self.emit(python_operator.getitem, (several, i), "form", name) for i, name in enumerate(names)]
-        return list(zip(sources, parts, strict=True))
+        if op.backward is not None:
+            args = (form, *fx.node.map_arg(node.args, self.value))
+            forms = self.split(op.backward, args, sources, node)
+            return list(zip(sources, forms, strict=True)), []
+        name = f"{node.meta['of']}_lines"
+        lines = self.emit(op.through or linear_forms.lower_through, (form, self.relaxed(node)), "form", name, node)
+        forms = self.split(python_operator.getitem, (lines, 0), sources, node)
+        offsets = [self.emit(python_operator.getitem, (lines, 1), "bounds", f"{node.meta['of']}_offset", node)]
+        if op.through is not None:  # what it gives is not measured from the centres
+            offsets.append(self.moved(form, node, forms, sources))
+        return list(zip(sources, forms, strict=True)), offsets
 
-    def total(self, minima: list[fx.Node]) -> fx.Node:
-        """The bound of the rows: regions are independent, so their minima add up."""
-        total = minima[0]
-        for minimum in minima[1:]:
-            total = self.emit(python_operator.add, (total, minimum), "bounds", "rows_minimum")
-        return total
+    def split(self, target: Callable[..., Any], args: tuple, sources: list[fx.Node], origin: fx.Node) -> list[fx.Node]:
+        """Emit a call that gives the form of the only source, or a tuple of forms."""
+        names = [f"{source.meta['of']}_form" for source in sources]
+        if len(sources) == 1:
+            return [self.emit(target, args, "form", names[0], origin)]
+        several = self.emit(target, args, "form", f"{origin.meta['of']}_forms", origin)
+        return [self.emit(python_operator.getitem, (several, i), "form", name) for i, name in enumerate(names)]
+
+    def moved(self, form: fx.Node, node: fx.Node, forms: list[fx.Node], sources: list[fx.Node]) -> fx.Node:
+        """The offset between a form about one centre and the forms that replace it, about others."""
+        center, *centers = (self.about(values.center_of, n, "center") for n in (node, *sources))
+        return self.emit(linear_forms.moved, (form, center, forms, centers), "bounds", f"{node.meta['of']}_moved", node)
+
+    def about(self, question: Callable[..., Any], node: fx.Node, name: str) -> fx.Node:
+        """A tensor of an interval. The walk itself only looks at the shapes of intervals."""
+        return self.value(emit(self.outer, question, (node,), "exact", f"{node.name}_{name}"))
+
+    def total(self, offsets: list[fx.Node]) -> fx.Node:
+        """How far the rows can fall below the centres of their values: regions are independent, so all adds up."""
+        return self.emit(linear_forms.total, (offsets,), "bounds", "rows_distance")
 
     def emit(
         self, target: Callable[..., Any], args: tuple, kind: str, name: str, origin: fx.Node | None = None

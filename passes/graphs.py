@@ -3,14 +3,13 @@
 Every node has a kind in `node.meta["kind"]`, the type of the mathematical object it stands for:
 
     region      an input that ranges over a set          relaxation  lines around a non-linear function
-    perturbed   a value that depends on a region         form        linear bounds in terms of a node (LinearForm)
+    perturbed   a value that depends on a region         form        coefficients of rows over a node
     exact       a value that does not                    bounds      (batch, rows) numbers, or the final Bounds
     interval    element-wise bounds of a perturbed value walk        a nested graph, a CROWN walk run in chunks
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, cast
 
@@ -32,6 +31,7 @@ class Request(NamedTuple):
     spec: bool = False  # a specification is given
     sides: str = "both"
     keep_intervals: bool = False  # every interval is a result
+    loss: bool = False  # the rows are margins, and their cross-entropy is to be bounded in their place
 
 
 def request_of(module: fx.GraphModule) -> Request:
@@ -57,17 +57,6 @@ def rebuilt(module: fx.GraphModule, graph: fx.Graph, walks: dict[str, fx.GraphMo
     result = graph_module(graph, model_of(module), constants_of(module), walks)
     result.meta.update(module.meta, walks=walks)
     return result
-
-
-def also_nested(rewrite: Pass) -> Pass:
-    """Make a pass rewrite the nested walk graphs too."""
-
-    @functools.wraps(rewrite)
-    def everywhere(module: fx.GraphModule) -> fx.GraphModule:
-        result = rewrite(module)
-        return rebuilt(result, result.graph, {name: rewrite(walk) for name, walk in walks_of(module).items()})
-
-    return everywhere
 
 
 def kind(node: fx.Node) -> str:

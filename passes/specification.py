@@ -36,7 +36,7 @@ def merge(module: fx.GraphModule) -> fx.GraphModule:
     """Fold C into the last linear layer: C (W x + b) = (C W) x + C b, tighter under intervals than one after the other.
 
     Before: `specification` applied to a linear layer on (batch, inputs), perhaps flattened in between.
-    After:  `merged_specification` with the merged weight and bias; the linear layer is left without a reader.
+    After:  `merged_specification` of the layer's input; the linear layer is left without a reader.
     """
     graph = fx.Graph()
     copies: dict[fx.Node, Any] = {}
@@ -46,11 +46,8 @@ def merge(module: fx.GraphModule) -> fx.GraphModule:
             copy_into(graph, node, copies)
             continue
         x, weight, bias = mapped((*layer.args, None)[:3], lambda old: copies[old])
-        spec = copies[node_argument(node, 1)]
-        parts = [emit(graph, specification.merged_weight, (spec, weight), "exact", f"{layer.name}_weight", layer)]
-        if bias is not None:
-            parts.append(emit(graph, specification.merged_bias, (spec, bias), "exact", f"{layer.name}_bias", layer))
-        copies[node] = emit(graph, specification.merged, (x, *parts), kind(node), f"{layer.name}_specified", layer)
+        args = (x, copies[node_argument(node, 1)], weight, bias)
+        copies[node] = emit(graph, specification.merged, args, kind(node), f"{layer.name}_specified", layer)
     return rebuilt(module, graph)
 
 

@@ -96,7 +96,7 @@ def _emit_tightened(
 ) -> fx.Node:
     operand = body[-1]
     name = operand.meta["of"]
-    walk, captured = _nested_walk(module, body, relaxations)
+    walk, captured = _nested_walk(module, graph, body, relaxations)
     walks[f"{name}_walk"] = walk
     held = graph.create_node("get_attr", f"{name}_walk", name=f"{name}_walk")
     held.meta["kind"] = "walk"
@@ -121,22 +121,22 @@ def _reads_once(copies: dict[fx.Node, fx.Node], operand: fx.Node) -> bool:
 
 
 def _nested_walk(
-    module: fx.GraphModule, body: list[fx.Node], relaxations: dict[fx.Node, fx.Node]
+    module: fx.GraphModule, outer: fx.Graph, body: list[fx.Node], relaxations: dict[fx.Node, fx.Node]
 ) -> tuple[fx.GraphModule, list[fx.Node]]:
-    """A graph (rows, *captured) -> bounds of the rows, and the outer nodes it captures."""
+    """A graph (rows, *captured) -> how far the rows can fall below their centres, and the outer nodes it captures."""
     graph = fx.Graph()
     rows = add_input(graph, "rows")
     rows.meta["kind"] = "form"
     inside: dict[fx.Node, fx.Node] = {}
 
-    def capture(outer: fx.Node) -> fx.Node:
-        if outer not in inside:
+    def capture(node: fx.Node) -> fx.Node:
+        if node not in inside:
             with graph.inserting_after(list(inside.values())[-1] if inside else rows):
-                inside[outer] = add_input(graph, outer.name)
-            inside[outer].meta.update(outer.meta)
-        return inside[outer]
+                inside[node] = add_input(graph, node.name)
+            inside[node].meta.update(node.meta)
+        return inside[node]
 
-    walk = Walk(graph, capture, lambda node: capture(relaxations[node]))
-    minima = walk.run(body, {body[-1]: rows})
-    graph.output(walk.total(minima))
+    walk = Walk(graph, outer, capture, lambda node: capture(relaxations[node]), request_of(module).balls)
+    offsets = walk.run(body, {body[-1]: rows})
+    graph.output(walk.total(offsets))
     return rebuilt(module, graph, {}), list(inside)

@@ -11,7 +11,7 @@ from torch.fx import GraphModule
 
 import boundgraph
 from boundgraph.methods import pass_name
-from passes import cleanup, crown, fusion, interval, primal, specification, tightening
+from passes import cleanup, crown, interval, layout, primal, specification, tightening
 
 METHODS = ("ibp", "crown-ibp", "crown")
 
@@ -75,7 +75,7 @@ OWN = (
 
 
 def test_a_shorter_tuple_of_ones_own(networks: ModuleType) -> None:
-    """Without fusion, merging and sharing: slower, and the same bounds where no rule depends on them."""
+    """Without layouts, merging and sharing: slower, and the same bounds where no rule depends on them."""
     model, (x,) = networks.build("residual"), networks.inputs("residual")
     own, full = (boundgraph.compile(model, m) for m in (OWN, boundgraph.method("crown-ibp", slope="zero")))
     assert [name for name, _ in own.stages] == [
@@ -146,7 +146,7 @@ def test_using_keeps_its_siblings(networks: ModuleType) -> None:
 def test_pass_names() -> None:
     assert pass_name(crown.backward) == "crown.backward"
     assert pass_name(partial(crown.backward, slope="one")) == "crown.backward(slope=one)"
-    assert pass_name(fusion.linear_relu) == "fusion.linear_relu"
+    assert pass_name(layout.channels_last) == "layout.channels_last"
     assert pass_name(partial(tightening.preactivations, slope="zero", memory=8)) == (
         "tightening.preactivations(slope=zero, memory=8)"
     )

@@ -76,7 +76,7 @@ def test_drawing_as_dot(networks: ModuleType, tmp_path: Path) -> None:
     text = Path(path).read_text(encoding="utf-8")
     assert text.startswith("digraph {")
     assert "x_interval -> fc1_interval" in text
-    assert "linear.fused" in text
+    assert "relu.centred" in text
 
 
 @pytest.mark.skipif(shutil.which("dot") is None, reason="needs Graphviz")

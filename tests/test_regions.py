@@ -12,8 +12,8 @@ from torch import Tensor
 
 import boundgraph
 from boundgraph.errors import RegionError
-from boundgraph.regions import Box, LpBall
-from boundgraph.values import LinearForm
+from boundgraph.gradients import undeclared_gradient
+from boundgraph.regions import Box, LpBall, Region, minimum_on_box, minimum_on_box_gradient
 
 NORMS = (1.0, 1.5, 2.0, 3.0, math.inf)
 
@@ -22,12 +22,18 @@ def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def form_over(shape: tuple[int, ...], batch: int, rows: int = 4, seed: int = 1) -> LinearForm:
-    return LinearForm(random(batch, rows, *shape, seed=seed), random(batch, rows, seed=seed + 1))
+def rows_over(shape: tuple[int, ...], batch: int, rows: int = 4, seed: int = 1) -> Tensor:
+    return random(batch, rows, *shape, seed=seed)
 
 
-def value(form: LinearForm, x: Tensor) -> Tensor:
-    return (form.coefficients * x.unsqueeze(1)).flatten(2).sum(2) + form.bias
+def value(rows: Tensor, x: Tensor) -> Tensor:
+    """<A, x> for x (batch, *shape): (batch, rows)."""
+    return (rows * x.unsqueeze(1)).flatten(2).sum(2)
+
+
+def least(region: Region, rows: Tensor) -> Tensor:
+    """The minimum of <A, x>. Regions are asked about x - center of their box, as walks do."""
+    return region.minimum(rows) + value(rows, region.interval().center)
 
 
 # ---------------------------------------------------------------------- closed forms
@@ -36,21 +42,20 @@ def value(form: LinearForm, x: Tensor) -> Tensor:
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("norm", NORMS)
 def test_dual_norms(norm: float, batch: int) -> None:
-    """min <A, x'> + b over ||x' - x||_p <= eps is <A, x> + b - eps ||A||_q with 1/p + 1/q = 1; eps may vary."""
-    x, form = random(3, 2, 5), form_over((2, 5), batch)
+    """min <A, x'> over ||x' - x||_p <= eps is <A, x> - eps ||A||_q with 1/p + 1/q = 1; eps may vary."""
+    x, rows = random(3, 2, 5), rows_over((2, 5), batch)
     dual = {1.0: math.inf, 1.5: 3.0, 2.0: 2.0, 3.0: 1.5, math.inf: 1.0}[norm]
-    size = torch.linalg.vector_norm(form.coefficients.flatten(2), ord=dual, dim=2)
+    size = torch.linalg.vector_norm(rows.flatten(2), ord=dual, dim=2)
     for eps in (0.3, torch.tensor(0.3), torch.tensor([0.0, 0.2, 0.7]), torch.tensor([[[0.3]]])):
-        expected = value(form, x) - (eps.reshape(-1, 1) if isinstance(eps, Tensor) else eps) * size
-        torch.testing.assert_close(LpBall(x, eps, norm).minimum(form), expected)
+        expected = value(rows, x) - (eps.reshape(-1, 1) if isinstance(eps, Tensor) else eps) * size
+        torch.testing.assert_close(least(LpBall(x, eps, norm), rows), expected)
 
 
 def test_box() -> None:
-    lower, form = random(3, 4), form_over((4,), 3)
+    lower, rows = random(3, 4), rows_over((4,), 3)
     upper = lower + random(3, 4, seed=5).abs()
-    corner = torch.where(form.coefficients > 0, lower.unsqueeze(1), upper.unsqueeze(1))
-    expected = (form.coefficients * corner).sum(2) + form.bias
-    torch.testing.assert_close(Box(lower, upper).minimum(form), expected)
+    corner = torch.where(rows > 0, lower.unsqueeze(1), upper.unsqueeze(1))
+    torch.testing.assert_close(least(Box(lower, upper), rows), (rows * corner).sum(2))
     assert torch.equal(Box(lower, upper).center, (lower + upper) / 2)
 
 
@@ -66,10 +71,10 @@ def test_intervals() -> None:
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_radius_zero_is_the_point(norm: float) -> None:
-    x, form = random(3, 4).clamp(0, 1), form_over((4,), 1)
+    x, rows = random(3, 4).clamp(0, 1), rows_over((4,), 1)
     for clip in (None, (0.0, 1.0)):
         for eps in (0.0, torch.zeros(3)):
-            torch.testing.assert_close(LpBall(x, eps, norm, clip).minimum(form), value(form, x))
+            torch.testing.assert_close(least(LpBall(x, eps, norm, clip), rows), value(rows, x))
 
 
 # ---------------------------------------------------------------------- balls cut by the valid range
@@ -102,13 +107,13 @@ def exact_minimum(a: Tensor, x: Tensor, eps: float, norm: float) -> float:
 @pytest.mark.parametrize("eps", [0.05, 0.4, 1.0, 3.0])
 def test_clipped_balls_meet_the_optimum(norm: float, eps: float) -> None:
     """For norm 1 the multiplier is exact; else it is off by at most 2^-24 of its range, and the bound by its square."""
-    x, form = torch.rand(2, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64), form_over((6,), 2)
-    found = LpBall(x, eps, norm, clip=(0.0, 1.0)).minimum(form)
+    x, rows = torch.rand(2, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64), rows_over((6,), 2)
+    found = least(LpBall(x, eps, norm, clip=(0.0, 1.0)), rows)
     for i in range(2):
         for row in range(4):
-            a = form.coefficients[i, row]
+            a = rows[i, row]
             exact = exact_minimum_in_l1(a, x[i], eps) if norm == 1 else exact_minimum(a, x[i], eps, norm)
-            assert found[i, row].item() - form.bias[i, row].item() == pytest.approx(exact, abs=1e-9)
+            assert found[i, row].item() == pytest.approx(exact, abs=1e-9)
 
 
 def test_two_dimensions_by_hand() -> None:
@@ -116,7 +121,7 @@ def test_two_dimensions_by_hand() -> None:
     ball = LpBall(torch.tensor([[0.0, 0.5]]), 0.5, norm=2, clip=(0, 1))
     rows = torch.tensor([[[1.0, 1.0], [-1.0, -1.0], [-1.0, 1.0]]])
     expected = torch.tensor([[0.0, -0.5 - 0.5 * 2**0.5, 0.5 - 0.5 * 2**0.5]])
-    torch.testing.assert_close(ball.minimum(LinearForm(rows, torch.zeros(1, 3))), expected)
+    torch.testing.assert_close(least(ball, rows), expected)
 
 
 @settings(deadline=None, max_examples=60, derandomize=True)
@@ -124,41 +129,62 @@ def test_two_dimensions_by_hand() -> None:
 def test_no_point_of_the_region_lies_below(seed: int, norm: float, eps: float, dtype: torch.dtype) -> None:
     """And the bound is no looser than that of the ball and of the box. Centres may lie outside the valid range."""
     x = (random(2, 5, seed=seed) * 0.8).to(dtype)
-    form = LinearForm(*(part.to(dtype) for part in form_over((5,), 2, seed=seed)))
+    rows = rows_over((5,), 2, seed=seed).to(dtype)
     try:
         ball = LpBall(x, eps, norm, clip=(0.0, 1.0))
     except RegionError:
         return  # nothing is left of it
-    found = ball.minimum(form).double()
+    found, center = ball.minimum(rows).double(), ball.interval().center.double()
     # six products per row; the multiplier's terms are no larger than the reach of the ball
-    size = value(LinearForm(form.coefficients.abs(), form.bias.abs()), x.abs() + eps).double()
+    size = value(rows.abs(), x.abs() + eps).double()
     slack = 16 * torch.finfo(dtype).eps * size
     for i in range(200):
         point = torch.rand(2, 5, generator=torch.Generator().manual_seed(i), dtype=torch.float64)
         point = point.round() if i % 2 else point
         outside = torch.linalg.vector_norm(point - x.double(), norm, dim=1) > eps
-        values = value(LinearForm(*(part.double() for part in form)), point)
+        values = value(rows.double(), point - center)
         assert ((values >= found - slack) | outside.unsqueeze(1)).all()
     for looser in (LpBall(x, eps, norm), Box(*ball.interval())):
-        assert (found >= looser.minimum(form).double() - slack).all()
+        about = value(rows.double(), looser.interval().center.double() - center)
+        assert (found >= looser.minimum(rows).double() + about - slack).all()
 
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("clip", [None, (0.0, 1.0)])
 def test_gradients(norm: float, clip: tuple[float, float] | None) -> None:
-    """With respect to coefficients, bias, centre and radius; finite also at radius 0."""
+    """With respect to coefficients, centre and radius; finite also at radius 0."""
     x = torch.rand(2, 4, generator=torch.Generator().manual_seed(4), dtype=torch.float64).requires_grad_()
-    form = [part.requires_grad_() for part in form_over((4,), 2)]
+    rows = rows_over((4,), 2).requires_grad_()
     for eps in (0.3, 0.9, 0.0):
         radius = torch.full((2,), eps, dtype=torch.float64, requires_grad=True)
 
-        def minimum(a: Tensor, b: Tensor, x: Tensor, eps: Tensor) -> Tensor:
-            return LpBall(x, eps, norm, clip).minimum(LinearForm(a, b))
+        def minimum(rows: Tensor, x: Tensor, eps: Tensor) -> Tensor:
+            return least(LpBall(x, eps, norm, clip), rows)
 
         if eps:
-            assert torch.autograd.gradcheck(minimum, (*form, x, radius))
-        for gradient in torch.autograd.grad(minimum(*form, x, radius).sum(), (*form, x, radius)):
+            assert torch.autograd.gradcheck(minimum, (rows, x, radius))
+        for gradient in torch.autograd.grad(minimum(rows, x, radius).sum(), (rows, x, radius)):
             assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("examples", [1, 3])
+def test_declared_gradient_on_a_box(batch: int, examples: int) -> None:
+    """What a graph of gradients uses is what autograd finds, also where one radius serves all examples."""
+    rows, upstream = rows_over((2, 5), batch), random(max(batch, examples), 4, seed=9)
+    for wanted in (True, False):
+        radius = random(examples, 2, 5, seed=3).abs().requires_grad_(wanted)
+        expected = undeclared_gradient(minimum_on_box)(upstream, rows, radius)
+        for one, other in zip(minimum_on_box_gradient(upstream, rows, radius), expected, strict=True):
+            torch.testing.assert_close(one, other)
+        assert (expected[1] is None) == (not wanted)
+
+
+def test_which_regions_are_boxes() -> None:
+    x = torch.rand(2, 3)
+    assert all(region.is_box for region in (Box(x, x + 1), LpBall(x, 0.1), LpBall(x, 0.1, clip=(0, 1))))
+    assert not any(LpBall(x, 0.1, norm).is_box for norm in NORMS[:-1])
+    assert not Region.is_box
 
 
 # ---------------------------------------------------------------------- what is no region
@@ -166,9 +192,9 @@ def test_gradients(norm: float, clip: tuple[float, float] | None) -> None:
 
 def test_empty_regions(monkeypatch: pytest.MonkeyPatch) -> None:
     """A ball can miss the valid range although its box does not; where numbers may not be read, bounds are NaN."""
-    x, form = torch.full((1, 2), -0.9, dtype=torch.float64), form_over((2,), 1)
-    assert LpBall(x, 1.0, clip=(0, 1)).minimum(form).isfinite().all()
-    assert LpBall(x, 1.3, 2, clip=(0, 1)).minimum(form).isfinite().all()
+    x, rows = torch.full((1, 2), -0.9, dtype=torch.float64), rows_over((2,), 1)
+    assert LpBall(x, 1.0, clip=(0, 1)).minimum(rows).isfinite().all()
+    assert LpBall(x, 1.3, 2, clip=(0, 1)).minimum(rows).isfinite().all()
     for norm in (1, 1.5, 2):
         with pytest.raises(RegionError, match="some x lies further than eps outside `clip`"):
             LpBall(x, 1.0, norm, clip=(0, 1))
@@ -179,8 +205,8 @@ def test_empty_regions(monkeypatch: pytest.MonkeyPatch) -> None:
         Box(x, x - 1),
         LpBall(x, -torch.ones(1)),
     ):
-        assert torch.cat(region.interval()).isnan().all()
-        assert region.minimum(form).isnan().all()
+        assert all(end.isnan().all() for end in region.interval())
+        assert region.minimum(rows).isnan().all()
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -198,19 +224,19 @@ def test_bad_numbers_are_no_certificate(bad: float, method: str, last: torch.nn.
             assert side[0].isnan().all()
             assert side[1].isfinite().all()
     box = Box(torch.minimum(x, torch.zeros(2, 3)), torch.maximum(x, torch.zeros(2, 3)))
-    assert torch.stack(bounded(box).interval)[:, 0].isnan().all()
+    assert all(end[0].isnan().all() for end in bounded(box).interval)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_unbounded_regions_have_no_bounds(bad: float) -> None:
     """Not even where an operator maps infinity to a number."""
-    x, form = torch.tensor([[0.5, bad], [0.5, 0.5]], dtype=torch.float64), form_over((2,), 2)
+    x, rows = torch.tensor([[0.5, bad], [0.5, 0.5]], dtype=torch.float64), rows_over((2,), 2)
     low, high = torch.minimum(x, x[1:]), torch.maximum(x, x[1:])
     for region in (Box(low, high), *(LpBall(x, 0.1, norm) for norm in NORMS)):
-        assert region.minimum(form).isnan().tolist() == [[True] * 4, [False] * 4]
+        assert least(region, rows).isnan().tolist() == [[True] * 4, [False] * 4]
         for end in region.interval():
             assert end.sigmoid().isfinite().tolist() == [[True, False], [True, True]]
-    assert LpBall(x[1:], 0.1, clip=(-math.inf, math.inf)).minimum(form).isfinite().all()
+    assert LpBall(x[1:], 0.1, clip=(-math.inf, math.inf)).minimum(rows).isfinite().all()
 
 
 def test_refused_arguments() -> None:

@@ -6,10 +6,11 @@ import operator
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from boundgraph.linear_forms import affine_combination, broadcast_checked
+from boundgraph.linear_forms import broadcast_checked, combined
 from boundgraph.operator import Operator, register
-from boundgraph.values import Interval, LinearForm, lower_of, upper_of
+from boundgraph.values import Interval, center_of, radius_of
 
 aten = torch.ops.aten
 
@@ -19,12 +20,13 @@ def forward(x: Any, y: Any, alpha: float = 1) -> Any:
 
 
 def interval(x: Any, y: Any, alpha: float = 1) -> Interval:
-    low, high = (lower_of(y), upper_of(y)) if alpha >= 0 else (upper_of(y), lower_of(y))
-    return broadcast_checked(Interval(forward(lower_of(x), low, alpha), forward(upper_of(x), high, alpha)), x, y)
+    center = forward(center_of(x), center_of(y), alpha)
+    radii = [part for part in (radius_of(x), radius_of(y, abs(alpha))) if part is not None]
+    return broadcast_checked(Interval.around(center, sum(radii[1:], radii[0])), x, y)
 
 
-def backward(form: LinearForm, x: Any, y: Any, alpha: float = 1) -> LinearForm | tuple[LinearForm, ...]:
-    return affine_combination(form, (x, 1), (y, alpha))
+def backward(coefficients: Tensor, x: Any, y: Any, alpha: float = 1) -> Tensor | tuple[Tensor, ...]:
+    return combined(coefficients, (x, 1), (y, alpha))
 
 
 ADD = register(

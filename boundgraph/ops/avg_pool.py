@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from boundgraph.linear_forms import transposed
 from boundgraph.operator import Operator, Refused, register
 from boundgraph.pooling import require_batched
-from boundgraph.values import Interval, LinearForm
+from boundgraph.values import Interval
 
 aten = torch.ops.aten
 
@@ -27,11 +27,11 @@ def forward(x: Tensor, dims: int, *options: Any) -> Tensor:
 
 def interval(x: Interval, dims: int, *options: Any) -> Interval:
     # a mean has weights >= 0, so it is monotone
-    return Interval(forward(x.lower, dims, *options), forward(x.upper, dims, *options))
+    return x.through(lambda value: forward(value, dims, *options))
 
 
-def backward(form: LinearForm, x: Interval, dims: int, *options: Any) -> LinearForm:
-    return transposed(forward, form, x, dims, *options)
+def backward(coefficients: Tensor, x: Interval, dims: int, *options: Any) -> Tensor:
+    return transposed(forward, coefficients, x, dims, *options)
 
 
 def _options(
@@ -71,11 +71,11 @@ def adaptive(x: Tensor, dims: int, output_size: Any) -> Tensor:
 
 
 def adaptive_interval(x: Interval, dims: int, output_size: Any) -> Interval:
-    return Interval(adaptive(x.lower, dims, output_size), adaptive(x.upper, dims, output_size))
+    return x.through(lambda value: adaptive(value, dims, output_size))
 
 
-def adaptive_backward(form: LinearForm, x: Interval, dims: int, output_size: Any) -> LinearForm:
-    return transposed(adaptive, form, x, dims, output_size)
+def adaptive_backward(coefficients: Tensor, x: Interval, dims: int, output_size: Any) -> Tensor:
+    return transposed(adaptive, coefficients, x, dims, output_size)
 
 
 def _output_size(dims: int, input: Any, output_size: Any) -> tuple:

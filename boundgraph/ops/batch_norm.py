@@ -13,9 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from boundgraph.errors import GraphError
-from boundgraph.linear_forms import inner
 from boundgraph.operator import Operator, Refused, register
-from boundgraph.values import Interval, LinearForm, from_center
+from boundgraph.values import Interval
 
 aten = torch.ops.aten
 
@@ -27,13 +26,11 @@ def forward(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 def interval(x: Interval, scale: Tensor, shift: Tensor) -> Interval:
     # a negative scale swaps the ends, hence |scale| on the radius
-    return from_center(forward(x.center, scale, shift), x.radius * _per_channel(scale.abs(), x.lower))
+    return Interval.around(forward(x.center, scale, shift), x.radius * _per_channel(scale.abs(), x.center))
 
 
-def backward(form: LinearForm, x: Interval, scale: Tensor, shift: Tensor) -> LinearForm:
-    scaled = form.coefficients * _per_channel(scale, x.lower)
-    shifts = _per_channel(shift, x.lower).expand(1, *form.coefficients.shape[2:])
-    return LinearForm(scaled, form.bias + inner(form.coefficients, shifts))
+def backward(coefficients: Tensor, x: Interval, scale: Tensor, shift: Tensor) -> Tensor:
+    return coefficients * _per_channel(scale, x.center)
 
 
 def _per_channel(values: Tensor, x: Tensor) -> Tensor:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from boundgraph.batch import require_inner_dims
-from boundgraph.linear_forms import weighted_sum
 from boundgraph.operator import Operator, register
-from boundgraph.values import Interval, LinearForm, lower_of, upper_of
+from boundgraph.values import Interval, lower_of, upper_of
 
 aten = torch.ops.aten
 
@@ -19,22 +19,16 @@ def forward(tensors: Any, dim: int = 0) -> Any:
 
 
 def interval(tensors: Any, dim: int = 0) -> Interval:
-    require_inner_dims(dim, lower_of(tensors[0]).dim(), f"cat(dim={dim})")
+    require_inner_dims(dim, len(tensors[0].shape), f"cat(dim={dim})")
     return Interval(torch.cat([lower_of(t) for t in tensors], dim), torch.cat([upper_of(t) for t in tensors], dim))
 
 
-def backward(form: LinearForm, tensors: Any, dim: int = 0) -> LinearForm | tuple[LinearForm, ...]:
-    """Each piece gets its own part of the coefficients; exact pieces become part of the bias."""
-    axis = dim % lower_of(tensors[0]).dim() + 1
-    parts = form.coefficients.split([t.shape[axis - 1] for t in tensors], axis)
-    bias, bounded = form.bias, []
-    for tensor, part in zip(tensors, parts, strict=True):
-        if isinstance(tensor, Interval):
-            bounded.append(part)
-        else:
-            bias = bias + weighted_sum(LinearForm(part, bias), tensor)
-    forms = [LinearForm(part, bias if i == 0 else torch.zeros_like(bias)) for i, part in enumerate(bounded)]
-    return forms[0] if len(forms) == 1 else tuple(forms)
+def backward(coefficients: Tensor, tensors: Any, dim: int = 0) -> Tensor | tuple[Tensor, ...]:
+    """Each piece gets its own part of the coefficients."""
+    axis = dim % len(tensors[0].shape) + 1
+    parts = coefficients.split([t.shape[axis - 1] for t in tensors], axis)
+    bounded = tuple(part for tensor, part in zip(tensors, parts, strict=True) if isinstance(tensor, Interval))
+    return bounded[0] if len(bounded) == 1 else bounded
 
 
 CAT = register(

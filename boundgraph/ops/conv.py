@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from boundgraph.errors import GraphError
-from boundgraph.linear_forms import fold_rows, lower_through, shifted, unfold_rows
+from boundgraph.linear_forms import fold_rows, laid_out_like, unfold_rows
 from boundgraph.operator import Operator, Refused, register
-from boundgraph.values import Interval, LinearForm, Relaxation, from_center
+from boundgraph.values import Interval
 
 aten = torch.ops.aten
 
@@ -38,11 +39,24 @@ def forward(
 
 def interval(x: Interval, weight: Tensor, bias: Tensor | None = None, *geometry: Any) -> Interval:
     # exact for one layer, as for a matrix: the radius travels through |W|
-    return from_center(forward(x.center, weight, bias, *geometry), forward(x.radius, weight.abs(), None, *geometry))
+    center = forward(x.center, weight, bias, *geometry)
+    return Interval.around(center, forward(x.radius, weight.abs(), None, *geometry))
+
+
+_MANY_CHANNELS = 16
+
+
+def interval_channels_last(x: Interval, weight: Tensor, bias: Tensor | None = None, *geometry: Any) -> Interval:
+    """The same, with channels last in memory where there are enough of them for that to pay."""
+    y = interval(x, weight, bias, *geometry)
+    if weight.dim() != 4 or weight.shape[0] < _MANY_CHANNELS:
+        return y
+    center, radius = (part.contiguous(memory_format=torch.channels_last) for part in (y.center, y.radius))
+    return Interval.around(center, radius)
 
 
 def backward(
-    form: LinearForm,
+    coefficients: Tensor,
     x: Interval,
     weight: Tensor,
     bias: Tensor | None = None,
@@ -50,40 +64,122 @@ def backward(
     padding: Any = 0,
     dilation: Any = 1,
     groups: int = 1,
-) -> LinearForm:
+) -> Tensor:
     """The adjoint of a convolution: the transposed one, onto exactly the positions of the input."""
-    dims = weight.dim() - 2
-    stride, dilation = _per_dim(stride, dims), _per_dim(dilation, dims)
-    reach = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
-    before, after = _padding(padding, reach)
-    sizes = zip(x.shape[2:], form.coefficients.shape[3:], stride, before, after, reach, strict=True)
+    geometry = _Geometry.of(weight, stride, padding, dilation)
+    folded = fold_rows(coefficients)
+    if _worth_sub_pixels(folded, weight, geometry, groups):
+        pulled = sub_pixel(folded, weight, geometry.stride, geometry.before, x.shape[2:])
+    else:
+        pulled = _transposed(folded, weight, geometry, groups, x.shape[2:])
+    return unfold_rows(pulled, coefficients)
+
+
+def gradient(
+    upstream: Tensor,
+    coefficients: Tensor,
+    x: Interval,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> tuple[Any, ...]:
+    """Of the adjoint for A: the convolution of G; for W: the weight gradient of that convolution, with A upstream."""
+    geometry = _Geometry.of(weight, stride, padding, dilation)
+    arrived, folded = fold_rows(upstream), fold_rows(coefficients)
+    of_coefficients = laid_out_like(forward(arrived, weight, None, stride, padding, dilation, groups), folded)
+    of_weight = None
+    if weight.requires_grad:
+        if geometry.before != geometry.after:
+            pads = zip(reversed(geometry.before), reversed(geometry.after), strict=True)
+            arrived, before = F.pad(arrived, [size for pair in pads for size in pair]), [0] * len(geometry.before)
+        else:
+            before = geometry.before
+        options = (geometry.stride, before, geometry.dilation, False, [0] * len(before), groups)
+        wanted = (False, True, False)
+        of_weight = aten.convolution_backward(folded, arrived, weight, None, *options, wanted)[1]
+    return unfold_rows(of_coefficients, coefficients), None, of_weight, *(None,) * 5
+
+
+class _Geometry(NamedTuple):
+    """Options per spatial dimension; the zeros before and behind differ only for "same" with an even kernel."""
+
+    stride: list[int]
+    before: list[int]
+    after: list[int]
+    dilation: list[int]
+    reach: list[int]
+
+    @classmethod
+    def of(cls, weight: Tensor, stride: Any, padding: Any, dilation: Any) -> _Geometry:
+        dims = weight.dim() - 2
+        dilation = _per_dim(dilation, dims)
+        reach = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
+        return cls(_per_dim(stride, dims), *_padding(padding, reach), dilation, reach)
+
+
+def _transposed(folded: Tensor, weight: Tensor, geometry: _Geometry, groups: int, positions: Sequence[int]) -> Tensor:
+    stride, before, after, dilation, reach = geometry
+    sizes = zip(positions, folded.shape[2:], stride, before, after, reach, strict=True)
     # with padding p on both sides the transposed convolution reaches (out - 1) * stride - 2 p + reach + 1 positions;
     # the rest of the input was only skipped by the stride
     missing = [size - (out - 1) * s + p + q - r - 1 for size, out, s, p, q, r in sizes]
-    symmetric = before == after
-    pulled = _TRANSPOSED[dims](
-        fold_rows(form.coefficients),
-        weight,
-        None,
-        stride,
-        before if symmetric else [0] * dims,
-        missing if symmetric else [0] * dims,
-        groups,
-        dilation,
-    )
-    if not symmetric:  # "same" with an even kernel pads one more behind than before; its stride is 1
-        for dim in range(dims):
-            pulled = pulled.narrow(dim + 2, before[dim], x.shape[dim + 2])
-    constant = form.bias if bias is None else form.bias + form.coefficients.flatten(3).sum(3) @ bias
-    return LinearForm(unfold_rows(pulled, form), constant)
+    transposed, dims = _TRANSPOSED[len(stride)], len(stride)
+    if before == after:
+        return transposed(folded, weight, None, stride, before, missing, groups, dilation)
+    pulled = transposed(folded, weight, None, stride, 0, 0, groups, dilation)
+    for dim in range(dims):  # "same" with an even kernel pads one more behind than before; its stride is 1
+        pulled = pulled.narrow(dim + 2, before[dim], positions[dim])
+    return pulled
 
 
-def fused(
-    form: LinearForm, relaxation: Relaxation, x: Interval, weight: Tensor, bias: Tensor | None = None, *geometry: Any
-) -> LinearForm:
-    """`backward` after the relaxation of the activation above, with the bias as part of its intercepts."""
-    per_channel = None if bias is None else bias.reshape(-1, *[1] * (weight.dim() - 2))
-    return backward(lower_through(form, shifted(relaxation, per_channel)), x, weight, None, *geometry)
+_FEW_CHANNELS = 2
+_BLOCK = 4
+
+
+def _worth_sub_pixels(folded: Tensor, weight: Tensor, geometry: _Geometry, groups: int) -> bool:
+    """CPU libraries are slow at transposed convolutions to few channels, such as those of an image."""
+    plain = groups == 1 and geometry.before == geometry.after and set(geometry.dilation) == {1}
+    few = weight.dim() == 4 and weight.shape[1] <= _FEW_CHANNELS and weight.shape[0] >= 8
+    return folded.device.type == "cpu" and plain and few
+
+
+def sub_pixel(
+    folded: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int], positions: Sequence[int]
+) -> Tensor:
+    """A transposed 2-d convolution as an ordinary one whose channels are the pixels of a block (Shi et al. 2016).
+
+    Tap k carries output pixel t to input pixel s t + k - p. With blocks of B = m s pixels, pixel B n + a takes from the
+    output pixel m n + d the tap k = a + p - s d, where there is one: a convolution over d, with stride m.
+    """
+    blocks = [max(1, _BLOCK // s) for s in stride]
+    sides = [m * s for m, s in zip(blocks, stride, strict=True)]
+    options = zip(weight.shape[2:], stride, padding, sides, strict=True)
+    (rows, row_is, up), (columns, column_is, left) = (_taps(*option, folded.device) for option in options)
+    spread = weight[:, :, rows[:, None, :, None], columns[None, :, None, :]]  # (out, in, a, b, d, e)
+    spread = spread * (row_is[:, None, :, None] & column_is[None, :, None, :])
+    kernel = spread.permute(2, 3, 1, 0, 4, 5).flatten(0, 2)  # channels (a, b, in)
+    counts = [-(-size // side) for size, side in zip(positions, sides, strict=True)]
+    behind = [
+        (n - 1) * m + taps - before - size  # zeros needed behind
+        for n, m, taps, before, size in zip(counts, blocks, kernel.shape[2:], (up, left), folded.shape[2:], strict=True)
+    ]
+    if behind[0] > up or behind[1] > left:
+        folded = F.pad(folded, (0, max(0, behind[1] - left), 0, max(0, behind[0] - up)))
+    blocked = F.conv2d(folded, kernel, stride=blocks, padding=(up, left))[:, :, : counts[0], : counts[1]]
+    pixels = blocked.permute(0, 2, 3, 1).unflatten(3, (*sides, -1)).permute(0, 1, 3, 2, 4, 5)
+    image = pixels.reshape(len(folded), counts[0] * sides[0], counts[1] * sides[1], weight.shape[1])
+    return image[:, : positions[0], : positions[1]].permute(0, 3, 1, 2)
+
+
+def _taps(kernel: int, stride: int, padding: int, side: int, device: torch.device) -> tuple[Tensor, Tensor, int]:
+    """For pixel a of a block and neighbour d the tap, whether there is such a tap, and how far d goes back."""
+    back = max(0, (kernel - 1 - padding) // stride)
+    neighbours = torch.arange(-back, (side - 1 + padding) // stride + 1, device=device)
+    tap = torch.arange(side, device=device)[:, None] + padding - stride * neighbours[None]
+    return tap.clamp(0, kernel - 1), (tap >= 0) & (tap < kernel), back
 
 
 def _per_dim(value: Any, dims: int) -> list[int]:
@@ -116,7 +212,7 @@ CONV = register(
         forward=forward,
         interval=interval,
         backward=backward,
-        fused=fused,
+        gradient=gradient,
         spellings=(
             *(F.conv1d, F.conv2d, F.conv3d),
             *(aten.conv1d.default, aten.conv2d.default, aten.conv3d.default),

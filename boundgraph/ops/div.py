@@ -10,7 +10,7 @@ from torch import Tensor
 
 from boundgraph.linear_forms import aligned, broadcast_checked, sum_to
 from boundgraph.operator import Operator, Refused, register
-from boundgraph.values import Interval, LinearForm, from_center
+from boundgraph.values import Interval
 
 aten = torch.ops.aten
 
@@ -20,13 +20,13 @@ def forward(x: Any, y: Any) -> Any:
 
 
 def interval(x: Interval, y: Any) -> Interval:
-    return broadcast_checked(from_center(x.center / y, x.radius / abs(y)), x, y)
+    return broadcast_checked(Interval.around(x.center / y, x.radius / abs(y)), x, y)
 
 
-def backward(form: LinearForm, x: Interval, y: Any) -> LinearForm:
+def backward(coefficients: Tensor, x: Interval, y: Any) -> Tensor:
     # not times 1 / y, which for an integer tensor y has the default dtype
-    divisor = aligned(y, form) if isinstance(y, Tensor) else y
-    return LinearForm(sum_to(form.coefficients / divisor, x.shape), form.bias)
+    divisor = aligned(y, coefficients) if isinstance(y, Tensor) else y
+    return sum_to(coefficients / divisor, x.shape)
 
 
 def _without_rounding(x: Any, y: Any, rounding_mode: str | None = None) -> tuple:

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from boundgraph.linear_forms import lower_through, shifted, weighted_sum
 from boundgraph.operator import Operator, register
-from boundgraph.values import Interval, LinearForm, Relaxation, from_center
+from boundgraph.products import matrix_product
+from boundgraph.values import Interval
 
 
 def forward(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -17,19 +17,21 @@ def forward(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def interval(x: Interval, weight: Tensor, bias: Tensor | None = None) -> Interval:
     # exact: every output moves by at most <|W|, radius> about the image of the centre, and some corner does it
-    return from_center(F.linear(x.center, weight, bias), F.linear(x.radius, weight.abs()))
+    return Interval.around(F.linear(x.center, weight, bias), F.linear(x.radius, weight.abs()))
 
 
-def backward(form: LinearForm, x: Interval, weight: Tensor, bias: Tensor | None = None) -> LinearForm:
-    constant = form.bias if bias is None else form.bias + weighted_sum(form, bias)
-    return LinearForm(torch.matmul(form.coefficients, weight), constant)
+def backward(coefficients: Tensor, x: Interval, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return matrix_product(coefficients, weight)
 
 
-def fused(
-    form: LinearForm, relaxation: Relaxation, x: Interval, weight: Tensor, bias: Tensor | None = None
-) -> LinearForm:
-    """`backward` after the relaxation of the activation above, with the bias as part of its intercepts."""
-    return backward(lower_through(form, shifted(relaxation, bias)), x, weight)
+def gradient(
+    upstream: Tensor, coefficients: Tensor, x: Interval, weight: Tensor, bias: Tensor | None = None
+) -> tuple[Tensor, None, Tensor | None, None]:
+    """Of A W: G W^T for A, and A^T G for W."""
+    of_weight = None
+    if weight.requires_grad:
+        of_weight = matrix_product(coefficients.flatten(0, -2).mT, upstream.flatten(0, -2))
+    return matrix_product(upstream, weight.mT), None, of_weight, None
 
 
 LINEAR = register(
@@ -38,7 +40,7 @@ LINEAR = register(
         forward=forward,
         interval=interval,
         backward=backward,
-        fused=fused,
+        gradient=gradient,
         spellings=(F.linear, torch.ops.aten.linear.default),
     )
 )

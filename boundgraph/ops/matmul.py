@@ -12,7 +12,7 @@ from boundgraph.batch import require_same_examples
 from boundgraph.errors import GraphError
 from boundgraph.linear_forms import aligned, sum_to
 from boundgraph.operator import Operator, register
-from boundgraph.values import Interval, LinearForm, from_center
+from boundgraph.values import Interval
 
 aten = torch.ops.aten
 
@@ -23,34 +23,34 @@ def forward(x: Any, y: Any) -> Any:
 
 def interval(x: Any, y: Any) -> Interval:
     matrix, bounded = (y, x) if isinstance(x, Interval) else (x, y)
-    if matrix.dim() < 2 or bounded.lower.dim() < 2 or (bounded is y and bounded.lower.dim() < 3):
+    if matrix.dim() < 2 or len(bounded.shape) < 2 or (bounded is y and len(bounded.shape) < 3):
         raise GraphError(
             f"matrix product of {_shape(x)} and {_shape(y)} has no per-example bounds: the bounded operand needs the "
             "batch as dimension 0 beside its matrix dimensions, and the constant must be a matrix"
         )
     if bounded is x:
-        result = from_center(x.center @ matrix, x.radius @ matrix.abs())
+        result = Interval.around(x.center @ matrix, x.radius @ matrix.abs())
     else:
-        result = from_center(matrix @ y.center, matrix.abs() @ y.radius)
+        result = Interval.around(matrix @ y.center, matrix.abs() @ y.radius)
     # a stack of matrices would broadcast the batch, or multiply along it
-    if result.lower.dim() != bounded.lower.dim():
+    if len(result.shape) != len(bounded.shape):
         raise GraphError(
             f"matrix product of {_shape(x)} and {_shape(y)} moves the batch dimension of the bounded operand; "
             "unsqueeze it where the new dimension belongs"
         )
-    require_same_examples(bounded.lower, result.lower, "matrix product")
+    require_same_examples(bounded.center, result.center, "matrix product")
     return result
 
 
-def backward(form: LinearForm, x: Any, y: Any) -> LinearForm:
+def backward(coefficients: Tensor, x: Any, y: Any) -> Tensor:
     if isinstance(x, Interval):
-        return LinearForm(sum_to(form.coefficients @ _per_row(y, form).mT, x.shape), form.bias)
-    return LinearForm(sum_to(_per_row(x, form).mT @ form.coefficients, y.shape), form.bias)
+        return sum_to(coefficients @ _per_row(y, coefficients).mT, x.shape)
+    return sum_to(_per_row(x, coefficients).mT @ coefficients, y.shape)
 
 
-def _per_row(matrix: Tensor, form: LinearForm) -> Tensor:
+def _per_row(matrix: Tensor, coefficients: Tensor) -> Tensor:
     """One matrix serves all examples and rows; a stack of them may have a dimension of examples."""
-    return aligned(matrix, form) if matrix.dim() > 2 else matrix
+    return aligned(matrix, coefficients) if matrix.dim() > 2 else matrix
 
 
 def _shape(operand: Interval | Tensor) -> tuple[int, ...]:

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from boundgraph.linear_forms import lower_through
+from boundgraph.linear_forms import inner
 from boundgraph.operator import Operator, Refused, register
 from boundgraph.pooling import per_dim, require_batched, window_indices
-from boundgraph.values import Interval, Line, LinearForm, Relaxation
+from boundgraph.values import Interval, Line, Relaxation
 
 aten = torch.ops.aten
 
@@ -63,7 +63,7 @@ def relax(
     ones = torch.ones_like(slope)
     # dilation can place a window in the padding alone: its maximum is -inf, below every line
     nowhere = torch.zeros_like(ones).masked_fill(~inside.any(1), -math.inf)
-    lines = Relaxation(Line(ones, nowhere), Line(slope, intercept))
+    lines = ((ones, nowhere), (slope, intercept))
     shaped = Relaxation(*(Line(*(part.view_as(output) for part in line)) for line in lines))
     return Selection(lower_index, upper_index, shaped, x.shape)
 
@@ -81,26 +81,22 @@ def _chord_of_maximum(low: Tensor, high: Tensor, runner_up: Tensor) -> tuple[Ten
     return slope, intercept
 
 
-def through(form: LinearForm, selection: Selection) -> LinearForm:
+def through(coefficients: Tensor, selection: Selection) -> tuple[Tensor, Tensor]:
     """Push through the lines, then send what a lower (upper) line carries to the input it selects."""
-    nothing = torch.zeros_like(selection.lines.lower.slope)
-    lower = lower_through(_positive(form), Relaxation(selection.lines.lower, Line(nothing, nothing)))
-    upper = lower_through(_negative(form), Relaxation(Line(nothing, nothing), selection.lines.upper))
-    (batch,) = torch.broadcast_shapes(form.coefficients.shape[:1], selection.lower_index.shape[:1])
-    rows, channels = form.coefficients.shape[1], selection.input_shape[1]
-    pulled = form.coefficients.new_zeros(batch, rows, channels, math.prod(selection.input_shape[2:]))
-    for part, index in ((lower, selection.lower_index), (upper, selection.upper_index)):
-        source = part.coefficients.flatten(3).expand(batch, -1, -1, -1)
+    lower = _along(coefficients.clamp(min=0), selection.lines.lower)
+    upper = _along(coefficients.clamp(max=0), selection.lines.upper)
+    (batch,) = torch.broadcast_shapes(coefficients.shape[:1], selection.lower_index.shape[:1])
+    rows, channels = coefficients.shape[1], selection.input_shape[1]
+    pulled = coefficients.new_zeros(batch, rows, channels, math.prod(selection.input_shape[2:]))
+    for (part, _), index in ((lower, selection.lower_index), (upper, selection.upper_index)):
+        source = part.flatten(3).expand(batch, -1, -1, -1)
         pulled = pulled.scatter_add(3, index.unsqueeze(1).expand_as(source), source)
-    return LinearForm(pulled.unflatten(3, selection.input_shape[2:]), form.bias + lower.bias + upper.bias)
+    return pulled.unflatten(3, selection.input_shape[2:]), lower[1] + upper[1]
 
 
-def _positive(form: LinearForm) -> LinearForm:
-    return LinearForm(form.coefficients.clamp(min=0), torch.zeros_like(form.bias))
-
-
-def _negative(form: LinearForm) -> LinearForm:
-    return LinearForm(form.coefficients.clamp(max=0), torch.zeros_like(form.bias))
+def _along(coefficients: Tensor, line: Line) -> tuple[Tensor, Tensor]:
+    assert line.intercept is not None
+    return coefficients * line.slope.unsqueeze(1), inner(coefficients, line.intercept)
 
 
 def _options(

@@ -6,10 +6,11 @@ import operator
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from boundgraph.linear_forms import broadcast_checked, scaled
 from boundgraph.operator import Operator, register
-from boundgraph.values import Interval, LinearForm, from_center
+from boundgraph.values import Interval
 
 aten = torch.ops.aten
 
@@ -21,11 +22,11 @@ def forward(x: Any, y: Any) -> Any:
 def interval(x: Any, y: Any) -> Interval:
     bounded, constant = _sorted(x, y)
     # exact: a constant of either sign maps the centre to the centre and stretches the radius by its size
-    return broadcast_checked(from_center(bounded.center * constant, bounded.radius * abs(constant)), x, y)
+    return broadcast_checked(Interval.around(bounded.center * constant, bounded.radius * abs(constant)), x, y)
 
 
-def backward(form: LinearForm, x: Any, y: Any) -> LinearForm:
-    return scaled(form, *_sorted(x, y))
+def backward(coefficients: Tensor, x: Any, y: Any) -> Tensor:
+    return scaled(coefficients, *_sorted(x, y))
 
 
 def _sorted(x: Any, y: Any) -> tuple[Interval, Any]:

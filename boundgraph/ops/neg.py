@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from boundgraph.operator import Operator, register
-from boundgraph.values import Interval, LinearForm
+from boundgraph.values import Interval
 
 aten = torch.ops.aten
 
@@ -18,11 +18,11 @@ def forward(x: Tensor) -> Tensor:
 
 
 def interval(x: Interval) -> Interval:
-    return Interval(-x.upper, -x.lower)
+    return Interval.around(-x.center, x.radius)
 
 
-def backward(form: LinearForm, x: Interval) -> LinearForm:
-    return LinearForm(-form.coefficients, form.bias)
+def backward(coefficients: Tensor, x: Interval) -> Tensor:
+    return -coefficients
 
 
 NEG = register(

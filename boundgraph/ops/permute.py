@@ -11,7 +11,7 @@ from boundgraph.batch import require_inner_dims
 from boundgraph.errors import GraphError
 from boundgraph.linear_forms import transposed
 from boundgraph.operator import Operator, register
-from boundgraph.values import Interval, LinearForm
+from boundgraph.values import Interval
 
 aten = torch.ops.aten
 
@@ -21,13 +21,13 @@ def forward(x: Tensor, dims: Any) -> Tensor:
 
 
 def interval(x: Interval, dims: Any) -> Interval:
-    if dims[0] % x.lower.dim() != 0:
+    if dims[0] % len(x.shape) != 0:
         raise GraphError(f"permute{tuple(dims)} moves dimension 0, which must stay the batch")
-    return Interval(x.lower.permute(dims), x.upper.permute(dims))
+    return x.through(lambda value: value.permute(dims))
 
 
-def backward(form: LinearForm, x: Interval, dims: Any) -> LinearForm:
-    return transposed(forward, form, x, dims)
+def backward(coefficients: Tensor, x: Interval, dims: Any) -> Tensor:
+    return transposed(forward, coefficients, x, dims)
 
 
 def _dims_as_arguments(x: Any, *dims: Any, **keywords: Any) -> tuple:
@@ -51,12 +51,12 @@ def transpose(x: Tensor, dim0: int, dim1: int) -> Tensor:
 
 
 def transpose_interval(x: Interval, dim0: int, dim1: int) -> Interval:
-    require_inner_dims((dim0, dim1), x.lower.dim(), f"transpose({dim0}, {dim1})")
-    return Interval(x.lower.transpose(dim0, dim1), x.upper.transpose(dim0, dim1))
+    require_inner_dims((dim0, dim1), len(x.shape), f"transpose({dim0}, {dim1})")
+    return x.through(lambda value: value.transpose(dim0, dim1))
 
 
-def transpose_backward(form: LinearForm, x: Interval, dim0: int, dim1: int) -> LinearForm:
-    return transposed(transpose, form, x, dim0, dim1)
+def transpose_backward(coefficients: Tensor, x: Interval, dim0: int, dim1: int) -> Tensor:
+    return transposed(transpose, coefficients, x, dim0, dim1)
 
 
 TRANSPOSE = register(

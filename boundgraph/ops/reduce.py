@@ -10,7 +10,7 @@ from torch import Tensor
 from boundgraph.batch import require_inner_dims
 from boundgraph.linear_forms import transposed
 from boundgraph.operator import Operator, Refused, register
-from boundgraph.values import Interval, LinearForm
+from boundgraph.values import Interval
 
 aten = torch.ops.aten
 
@@ -20,12 +20,12 @@ def total(x: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
 
 
 def total_interval(x: Interval, dim: Any = None, keepdim: bool = False) -> Interval:
-    require_inner_dims(dim, x.lower.dim(), "sum")
-    return Interval(total(x.lower, dim, keepdim), total(x.upper, dim, keepdim))
+    require_inner_dims(dim, len(x.shape), "sum")
+    return x.through(lambda value: total(value, dim, keepdim))
 
 
-def total_backward(form: LinearForm, x: Interval, dim: Any = None, keepdim: bool = False) -> LinearForm:
-    return transposed(total, form, x, dim, keepdim)
+def total_backward(coefficients: Tensor, x: Interval, dim: Any = None, keepdim: bool = False) -> Tensor:
+    return transposed(total, coefficients, x, dim, keepdim)
 
 
 def average(x: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
@@ -33,12 +33,12 @@ def average(x: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
 
 
 def average_interval(x: Interval, dim: Any = None, keepdim: bool = False) -> Interval:
-    require_inner_dims(dim, x.lower.dim(), "mean")
-    return Interval(average(x.lower, dim, keepdim), average(x.upper, dim, keepdim))
+    require_inner_dims(dim, len(x.shape), "mean")
+    return x.through(lambda value: average(value, dim, keepdim))
 
 
-def average_backward(form: LinearForm, x: Interval, dim: Any = None, keepdim: bool = False) -> LinearForm:
-    return transposed(average, form, x, dim, keepdim)
+def average_backward(coefficients: Tensor, x: Interval, dim: Any = None, keepdim: bool = False) -> Tensor:
+    return transposed(average, coefficients, x, dim, keepdim)
 
 
 def _arguments(*args: Any, dtype: Any = None, **keywords: Any) -> tuple:

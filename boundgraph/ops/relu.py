@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from boundgraph.operator import Operator, X, register
 from boundgraph.relaxations import kinked
-from boundgraph.values import Interval, Relaxation
+from boundgraph.values import Interval, Line, Relaxation
 
 aten = torch.ops.aten
 
@@ -26,6 +26,20 @@ def relax(x: Interval, slope: str = "adaptive") -> Relaxation:
     return kinked(x, left_slope=0.0, choice=slope)
 
 
+def centred(y: Interval, x: Interval, slope: str = "adaptive") -> Relaxation:
+    """The chord passes through the centres; the line below, slope s, by s (l + u) / 2 - u / 2 under them, with l and u
+    cut at 0. For the slopes 0 and 1 that is -u / 2 and l / 2, and "adaptive" takes the larger."""
+    low, high = x.lower - y.lower, y.upper
+    width = high - low
+    chord = high / width.masked_fill(width == 0, 1)  # any slope will do for a single point
+    if slope == "same":
+        return Relaxation(Line(chord, chord * low), Line(chord))
+    if slope == "adaptive":
+        return Relaxation(Line((high > -low).to(high), torch.maximum(low, -high) / 2), Line(chord))
+    takes_right = low == 0 if slope == "zero" else high > 0
+    return Relaxation(Line(takes_right.to(high), torch.where(takes_right, low, -high) / 2), Line(chord))
+
+
 def unstable(x: Interval) -> Tensor:
     return (x.lower < 0) & (x.upper > 0)
 
@@ -36,6 +50,7 @@ RELU = register(
         forward=forward,
         interval=interval,
         relax=relax,
+        centred=centred,
         unstable=unstable,
         spellings=(torch.relu, F.relu, "relu", "relu_", torch.relu_, aten.relu.default, aten.relu_.default),
         definition=sympy.Max(X, 0),

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from boundgraph.batch import require_same_examples
-from boundgraph.linear_forms import reshaped_to
-from boundgraph.operator import Operator, Refused, register
-from boundgraph.values import Interval, LinearForm
+from boundgraph.linear_forms import fold_rows, reshaped_to, unfold_rows
+from boundgraph.operator import Operator, Refused, of_upstream_alone, register
+from boundgraph.values import Interval
 
 aten = torch.ops.aten
 
@@ -20,12 +20,11 @@ def forward(x: Tensor, shape: Any) -> Tensor:
 
 
 def interval(x: Interval, shape: Any) -> Interval:
-    require_same_examples(x.lower, x.lower.reshape(shape), "reshape")
-    return Interval(x.lower.reshape(shape), x.upper.reshape(shape))
+    return x.through(lambda value: require_same_examples(value, value.reshape(shape), "reshape"))
 
 
-def backward(form: LinearForm, x: Interval, shape: Any) -> LinearForm:
-    return reshaped_to(form, x)
+def backward(coefficients: Tensor, x: Interval, shape: Any) -> Tensor:
+    return reshaped_to(coefficients, x)
 
 
 def _shape_as_arguments(x: Any, *shape: Any, **keywords: Any) -> tuple:
@@ -52,12 +51,19 @@ def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 
 
 def flatten_interval(x: Interval, start_dim: int = 0, end_dim: int = -1) -> Interval:
-    lower = require_same_examples(x.lower, x.lower.flatten(start_dim, end_dim), "flatten")
-    return Interval(lower, x.upper.flatten(start_dim, end_dim))
+    return x.through(lambda value: require_same_examples(value, value.flatten(start_dim, end_dim), "flatten"))
 
 
-def flatten_backward(form: LinearForm, x: Interval, start_dim: int = 0, end_dim: int = -1) -> LinearForm:
-    return reshaped_to(form, x)
+def flatten_backward(coefficients: Tensor, x: Interval, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    return reshaped_to(coefficients, x)
+
+
+@of_upstream_alone
+def flatten_gradient(
+    upstream: Tensor, _: None, x: Interval, start_dim: int = 0, end_dim: int = -1
+) -> tuple[Tensor, None, None, None]:
+    flat = fold_rows(upstream).flatten(start_dim, end_dim)
+    return unfold_rows(flat, upstream), None, None, None
 
 
 FLATTEN = register(
@@ -66,6 +72,7 @@ FLATTEN = register(
         forward=flatten,
         interval=flatten_interval,
         backward=flatten_backward,
+        gradient=flatten_gradient,
         spellings=(torch.flatten, "flatten", aten.flatten.using_ints),
     )
 )
@@ -76,12 +83,11 @@ def squeeze(x: Tensor, dim: Any) -> Tensor:
 
 
 def squeeze_interval(x: Interval, dim: Any) -> Interval:
-    lower = require_same_examples(x.lower, x.lower.squeeze(dim), f"squeeze({dim})")
-    return Interval(lower, x.upper.squeeze(dim))
+    return x.through(lambda value: require_same_examples(value, value.squeeze(dim), f"squeeze({dim})"))
 
 
-def squeeze_backward(form: LinearForm, x: Interval, dim: Any) -> LinearForm:
-    return reshaped_to(form, x)
+def squeeze_backward(coefficients: Tensor, x: Interval, dim: Any) -> Tensor:
+    return reshaped_to(coefficients, x)
 
 
 def _named_dim(x: Any, dim: Any = None) -> tuple:
@@ -107,12 +113,11 @@ def unsqueeze(x: Tensor, dim: int) -> Tensor:
 
 
 def unsqueeze_interval(x: Interval, dim: int) -> Interval:
-    lower = require_same_examples(x.lower, x.lower.unsqueeze(dim), f"unsqueeze({dim})")
-    return Interval(lower, x.upper.unsqueeze(dim))
+    return x.through(lambda value: require_same_examples(value, value.unsqueeze(dim), f"unsqueeze({dim})"))
 
 
-def unsqueeze_backward(form: LinearForm, x: Interval, dim: int) -> LinearForm:
-    return reshaped_to(form, x)
+def unsqueeze_backward(coefficients: Tensor, x: Interval, dim: int) -> Tensor:
+    return reshaped_to(coefficients, x)
 
 
 UNSQUEEZE = register(

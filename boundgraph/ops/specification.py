@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from boundgraph.errors import RegionError
-from boundgraph.linear_forms import inner, per_example, weighted_sum
+from boundgraph.linear_forms import inner, per_example
 from boundgraph.operator import Operator, register
-from boundgraph.values import Interval, LinearForm, from_center, node_numel
+from boundgraph.specification import compared_pairs
+from boundgraph.values import Interval, node_numel
 
 
 def forward(x: Tensor, spec: Tensor) -> Tensor:
@@ -18,17 +20,16 @@ def forward(x: Tensor, spec: Tensor) -> Tensor:
 
 
 def interval(x: Interval, spec: Tensor) -> Interval:
-    return from_center(forward(x.center, spec), inner(spec.abs(), x.radius))
+    return Interval.around(forward(x.center, spec), inner(spec.abs(), x.radius))
 
 
-def start(x: Interval, spec: Tensor) -> LinearForm:
-    rows = _fitting(spec, node_numel(x)).reshape(*spec.shape[:2], *x.shape[1:])
-    return LinearForm(rows, spec.new_zeros(spec.shape[:2]))
+def start(x: Interval, spec: Tensor) -> Tensor:
+    return _fitting(spec, node_numel(x)).reshape(*spec.shape[:2], *x.shape[1:])
 
 
-def backward(form: LinearForm, x: Interval, spec: Tensor) -> LinearForm:
-    rows = form.coefficients @ spec
-    return LinearForm(rows.reshape(*rows.shape[:2], *x.shape[1:]), form.bias)
+def backward(coefficients: Tensor, x: Interval, spec: Tensor) -> Tensor:
+    rows = coefficients @ spec
+    return rows.reshape(*rows.shape[:2], *x.shape[1:])
 
 
 SPECIFICATION = register(
@@ -42,45 +43,47 @@ def _fitting(spec: Tensor, outputs: int) -> Tensor:
     return spec
 
 
-def merged_weight(spec: Tensor, weight: Tensor) -> Tensor:
+def merged(x: Tensor, spec: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """C (W x + b): x (batch, *positions, inputs), spec (batch | 1, rows, positions * outputs) -> (batch, rows)."""
+    return forward(F.linear(x, weight, bias), spec)
+
+
+def merged_interval(x: Interval, spec: Tensor, weight: Tensor, bias: Tensor | None = None) -> Interval:
+    center = merged(x.center, spec, weight, bias)
+    pairs = compared_pairs(spec)
+    if pairs is not None and len(x.shape) == 2 and weight.shape[0] * (weight.shape[0] - 1) // 2 <= center.numel():
+        return Interval.around(center, _radius_of_pairs(x.radius, weight, *pairs))
+    return Interval.around(center, inner(_merged_weight(spec, weight).abs(), x.radius))
+
+
+def _radius_of_pairs(radius: Tensor, weight: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """<|W_i - W_j|, radius> for the compared outputs: each pair once, instead of once per example that compares it."""
+    one, other = torch.triu_indices(weight.shape[0], weight.shape[0], 1, device=weight.device)
+    number = one.new_zeros(weight.shape[0], weight.shape[0])
+    number[one, other] = number[other, one] = torch.arange(len(one), device=weight.device)
+    apart = radius @ (weight[one] - weight[other]).abs().mT
+    asked = number[first, second]
+    batch = max(apart.shape[0], asked.shape[0])
+    return apart.expand(batch, -1).gather(1, asked.expand(batch, -1))
+
+
+def merged_start(x: Interval, spec: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    rows = _merged_weight(spec, weight)
+    return rows.reshape(*rows.shape[:2], *x.shape[1:])
+
+
+def merged_backward(
+    coefficients: Tensor, x: Interval, spec: Tensor, weight: Tensor, bias: Tensor | None = None
+) -> Tensor:
+    rows = torch.matmul((coefficients @ spec).unflatten(2, (-1, weight.shape[0])), weight)
+    return rows.reshape(*rows.shape[:2], *x.shape[1:])
+
+
+def _merged_weight(spec: Tensor, weight: Tensor) -> Tensor:
     """C W, (batch | 1, rows, positions * inputs), for a layer that acts on each of `positions` vectors per example."""
-    return torch.matmul(_per_position(spec, weight.shape[0]), weight).flatten(2)
-
-
-def merged_bias(spec: Tensor, bias: Tensor) -> Tensor:
-    """C b: (batch | 1, rows)."""
-    return torch.matmul(_per_position(spec, bias.shape[0]), bias).sum(2)
-
-
-def _per_position(spec: Tensor, outputs: int) -> Tensor:
-    """(batch | 1, rows, positions * outputs) -> (batch | 1, rows, positions, outputs)."""
-    if spec.shape[-1] % outputs:
-        raise RegionError(f"spec has {spec.shape[-1]} columns, but the model has {outputs} outputs per example")
-    return spec.unflatten(2, (-1, outputs))
-
-
-def merged(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x (batch, *positions, inputs), weight (batch | 1, rows, numel), bias (batch | 1, rows) -> (batch, rows)."""
-    if weight.shape[2] != (found := per_example(x).shape[1]):
-        ratio = weight.shape[2] / found
-        raise RegionError(f"spec has {ratio:g} times as many columns as the model has outputs per example")
-    product = inner(weight, x)
-    return product if bias is None else product + bias
-
-
-def merged_interval(x: Interval, weight: Tensor, bias: Tensor | None = None) -> Interval:
-    return from_center(merged(x.center, weight, bias), inner(weight.abs(), x.radius))
-
-
-def merged_start(x: Interval, weight: Tensor, bias: Tensor | None = None) -> LinearForm:
-    rows = weight.reshape(*weight.shape[:2], *x.shape[1:])
-    return LinearForm(rows, weight.new_zeros(weight.shape[:2]) if bias is None else bias)
-
-
-def merged_backward(form: LinearForm, x: Interval, weight: Tensor, bias: Tensor | None = None) -> LinearForm:
-    constant = form.bias if bias is None else form.bias + weighted_sum(form, bias)
-    rows = form.coefficients @ weight
-    return LinearForm(rows.reshape(*rows.shape[:2], *x.shape[1:]), constant)
+    if spec.shape[-1] % weight.shape[0]:
+        raise RegionError(f"spec has {spec.shape[-1]} columns, but the model has {weight.shape[0]} outputs per example")
+    return torch.matmul(spec.unflatten(2, (-1, weight.shape[0])), weight).flatten(2)
 
 
 MERGED_SPECIFICATION = register(

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from inspect import signature
+from itertools import zip_longest
 from typing import Any
 
 import mpmath  # type: ignore[import-untyped]
 import sympy
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
 
-from boundgraph.linear_forms import lower_through, per_example, per_row
+from boundgraph.gradients import undeclared_gradient
+from boundgraph.linear_forms import centred, lower_through, per_example, per_row
 from boundgraph.operator import X
-from boundgraph.testing.trials import ROUNDINGS, ROWS, Trial, apply, boxes_around, size_of
-from boundgraph.values import Interval, Line, LinearForm, Relaxation
+from boundgraph.relaxations import LOWER_SLOPES
+from boundgraph.testing.trials import ROUNDINGS, ROWS, Form, Trial, apply, boxes_around, size_of
+from boundgraph.values import Interval, Line
 
 GRID = 50
 
@@ -23,7 +28,7 @@ def forward_is_the_definition(trial: Trial) -> None:
     if trial.operator.definition is None or trial.dtype != torch.float64:
         return
     exact = sympy.lambdify(X, trial.operator.definition, "mpmath")
-    x = torch.cat(boxes_around(*trial.points)).unique()
+    x = torch.cat([*boxes_around(*trial.points)]).unique()
     with mpmath.workdps(30):
         expected = torch.tensor([float(exact(mpmath.mpf(value))) for value in x.tolist()], dtype=torch.float64)
     found = trial.operator.forward(*trial.fill([x.expand(trial.shapes[0][0], -1)]))[0]
@@ -68,6 +73,18 @@ def smaller_box_gives_smaller_interval(trial: Trial) -> None:
             trial.require_between(law, outside.lower, side.double(), outside.upper, slack)
 
 
+def shared_radius_changes_nothing(trial: Trial) -> None:
+    """A radius of one example for all gives the interval that its copies give."""
+    boxes = trial.boxes()
+    shared = [Interval.around(box.center, box.radius[:1]) for box in boxes]
+    several = [Interval.around(box.center, box.radius.expand(box.shape).contiguous()) for box in shared]
+    expected = trial.interval(several)
+    slack = trial.slack(several, expected)
+    for mixed in (shared, [*several[:1], *shared[1:]], [*shared[:1], *several[1:]]):
+        for found, side in zip(trial.interval(mixed), expected, strict=True):
+            trial.require_between("shared radius changes nothing", found, side.double(), found, slack)
+
+
 def zero_width_is_exact(trial: Trial) -> None:
     """At width 0 interval and lines are the value itself."""
     for boxes in _boxes(trial):
@@ -102,76 +119,105 @@ def lines_enclose(trial: Trial) -> None:
                 trial.require_between("lines enclose", _on(lower, x), value, _on(upper, x), slack, _located(box))
 
 
-def forms_stay_below(trial: Trial) -> None:
-    """What is pulled through is a lower bound of the form: <A, f(x)> + b >= sum_i <A_i, x_i> + b_i."""
-    for boxes in _boxes(trial):
-        arguments, interval = trial.fill(boxes), trial.interval(boxes)
-        form = trial.form(interval.shape)
-        sizes = LinearForm(form.coefficients.abs(), form.bias.abs())
-        signed = (
-            form,
-            sizes,
-            LinearForm(-sizes.coefficients, -sizes.bias),
-        )  # the last two meet all lower, all upper lines
-        terms = sum(value.lower[0].numel() for value in (interval, *boxes))
-        for forms, *both in zip(*(trial.pulled(each, arguments) for each in signed), strict=True):
-            total = _value(sizes, size_of(interval))
-            for part, box in ((part, box) for side in both for part, box in zip(side, boxes, strict=True)):
-                total = total + _value(LinearForm(part.coefficients.abs(), part.bias.abs()), size_of(box))
-            slack = trial.rounding(terms) * total + trial.tiny
-            for points in trial.samples(boxes):
-                exact = _value(form, trial.reference(*points))
-                bound = torch.stack([_value(part, x) for part, x in zip(forms, points, strict=True)]).sum(0)
-                trial.require_between("forms stay below", bound, exact, exact, slack)
-
-
 def backward_is_the_adjoint(trial: Trial) -> None:
-    """For y = J x + c: the coefficients become A J and the bias b + A c, also where one form serves all examples."""
+    """For y = J x + c the coefficients become A J, also where one set of them serves all examples."""
     if trial.operator.backward is None:
         return
     boxes = trial.boxes()
     batch, shape = boxes[0].shape[0], trial.interval(boxes).shape
-    for form in (trial.form(shape), trial.form(shape, batch=1)):
-        (forms,) = trial.pulled(form, trial.fill(boxes))
-        rows = per_row(form.coefficients.double()).expand(batch, -1, -1)
+    for coefficients in (trial.rows(shape), trial.rows(shape, batch=1)):
+        (forms,) = trial.pulled(coefficients, trial.fill(boxes))
+        rows = per_row(coefficients.double()).expand(batch, -1, -1)
         error = trial.rounding(rows.shape[2])
         for part, matrix in zip(forms, trial.jacobian, strict=True):
             found = per_row(part.coefficients).expand(batch, -1, -1)
             slack = error * (rows.abs() @ matrix.abs()) + trial.tiny
             trial.require_between("backward is the adjoint", found, rows @ matrix, found, slack)
-        bias = sum(part.bias.double() for part in forms).expand(batch, -1)  # type: ignore[union-attr]
-        expected, constant = form.bias.double(), trial.constant.unsqueeze(1)
-        slack = error * (expected.abs() + (rows * constant).abs().sum(2)) + trial.tiny
-        trial.require_between("the bias is A c", bias, expected + (rows * constant).sum(2), bias, slack)
+
+
+def centres_are_consistent(trial: Trial) -> None:
+    """A linear operator maps centres to the centre, which is why a walk measured from centres needs no constants."""
+    if trial.operator.backward is None:
+        return
+    boxes = trial.boxes()
+    interval, value = trial.interval(boxes), trial.reference(*(box.center.double() for box in boxes))
+    slack = trial.slack(boxes, interval)
+    trial.require_between("centres are consistent", interval.center, value, interval.center, slack)
+
+
+def forms_stay_below(trial: Trial) -> None:
+    """What is pulled through is a lower bound of the rows: <A, f(x)> >= sum_i <A_i, x_i> + offset."""
+    for boxes in _boxes(trial):
+        arguments, interval = trial.fill(boxes), trial.interval(boxes)
+        rows = trial.rows(interval.shape)
+        signed = (rows, rows.abs(), -rows.abs())  # the last two meet all lower, all upper lines
+        terms = sum(value.center[0].numel() for value in (interval, *boxes))
+        for forms, *both in zip(*(trial.pulled(each, arguments) for each in signed), strict=True):
+            total = _value(Form(rows.abs(), rows.new_zeros(1, 1)), size_of(interval))
+            for part, box in ((part, box) for side in both for part, box in zip(side, boxes, strict=True)):
+                total = total + _value(Form(part.coefficients.abs(), part.offset.abs()), size_of(box))
+            slack = trial.rounding(terms) * total + trial.tiny
+            for points in trial.samples(boxes):
+                exact = _value(Form(rows, rows.new_zeros(1, 1)), trial.reference(*points))
+                bound = torch.stack([_value(part, x) for part, x in zip(forms, points, strict=True)]).sum(0)
+                trial.require_between("forms stay below", bound, exact, exact, slack)
+
+
+def centred_lines_are_the_lines(trial: Trial) -> None:
+    """An operator's own lines about the centres are those of `relax`, moved."""
+    if trial.operator.centred is None:
+        return
+    for (box,) in (trial.boxes(), trial.scalar_boxes()):
+        arguments, y = trial.fill([box]), trial.interval([box])
+        rounded = 2 * (ROUNDINGS * torch.finfo(trial.dtype).eps * size_of(y) + trial.tiny)
+        choices = LOWER_SLOPES if "slope" in signature(trial.operator.centred).parameters else (None,)
+        for lines, choice in zip(trial.relaxations(arguments), choices, strict=True):
+            found = trial.operator.centred(y, *arguments, *([choice] if choice else []))
+            for one, other in zip(found, centred(lines, y, box), strict=True):
+                for radius in (-box.radius, torch.zeros_like(box.radius), box.radius):
+                    value, expected = _on(one, radius.double()), _on(other, radius.double())
+                    slack = rounded + sum(_slack_of(line, size_of(box), trial) for line in (one, other))
+                    trial.require_between("centred lines are the lines", value, expected, value, slack, _located(box))
 
 
 def start_is_the_operator(trial: Trial) -> None:
-    """The operator's own form, where a walk begins, is the operator."""
+    """The operator's own coefficients, where a walk begins, are the operator up to its constant."""
     if trial.operator.start is None:
         return
     boxes = trial.boxes()
-    form = trial.operator.start(*trial.fill(boxes))
+    form = Form(trial.operator.start(*trial.fill(boxes)), trial.constant)
     slack = trial.slack(boxes, trial.interval(boxes))
     for (x,) in trial.samples(boxes, 4):
         found = _value(form, x)
         trial.require_between("start is the operator", found, trial.reference(x), found, slack)
 
 
-def fused_is_backward_after_lines(trial: Trial) -> None:
-    if trial.operator.fused is None:
+def declared_gradient_is_the_gradient(trial: Trial) -> None:
+    """The declared gradient of a step of the walk is what autograd finds, in every argument."""
+    if trial.operator.gradient is None or trial.dtype != torch.float64:
         return
-    boxes, generator = trial.boxes(), trial.generator()
-    shape = trial.interval(boxes).shape
-    lines = torch.rand(4, *shape, generator=generator, dtype=torch.float64).to(trial.dtype)
-    relaxation, form = Relaxation(Line(lines[0], -lines[1]), Line(lines[2], lines[3])), trial.form(shape)
-    found = trial.operator.fused(form, relaxation, *trial.fill(boxes))
-    ((expected,),) = trial.pulled(lower_through(form, relaxation), trial.fill(boxes))
-    # all slopes and intercepts lie in [-1, 1], so twice |A| pays for both of their lines
-    rows, (matrix,) = 2 * per_row(form.coefficients.double().abs()), trial.jacobian
-    sizes = (rows @ matrix.abs(), form.bias.double().abs() + (rows * (1 + trial.constant.abs().unsqueeze(1))).sum(2))
-    for one, other, size in zip(found, expected, sizes, strict=True):
-        slack = (2 * trial.rounding(rows.shape[2]) * size).reshape(one.shape)
-        trial.require_between("fused is backward after lines", one, other.double(), one, slack)
+    boxes = trial.boxes()
+    for batch in (1, boxes[0].shape[0]):
+        exact = [tensor.clone().requires_grad_() for tensor in trial.tensors]
+        rows = trial.rows(trial.interval(boxes).shape, batch).requires_grad_()
+        for step, arguments in trial.steps(trial.fill(boxes, exact)):
+            generator = trial.generator()
+            upstream = tree_map(
+                lambda part, generator=generator: torch.randn(part.shape, generator=generator, dtype=part.dtype),
+                step(rows, *arguments),
+            )
+            expected = undeclared_gradient(step)(upstream, rows, *arguments)
+            with torch.no_grad():
+                found = trial.operator.gradient(upstream, rows, *arguments)
+            for position, (argument, wanted) in enumerate(zip((rows, *arguments), expected, strict=True)):
+                given = tree_leaves(found[position] if position < len(found) else None)
+                if any(isinstance(leaf, Tensor) for leaf in tree_leaves(argument)):
+                    trial.require("declared gradient", position < len(found), f"argument {position} has no entry")
+                for one, other in zip_longest(given, tree_leaves(wanted)):
+                    trial.require("declared gradient", (one is None) == (other is None), "one of the two is missing")
+                    if one is not None:
+                        slack = (64 * trial.rounding(one.numel()) * (1 + other.abs().max())).expand_as(one)
+                        trial.require_between("declared gradient", one, other, one, slack)
 
 
 def gradients_are_right(trial: Trial) -> None:
@@ -197,11 +243,12 @@ def gradients_are_right(trial: Trial) -> None:
 def dtype_and_shape_are_kept(trial: Trial) -> None:
     boxes = trial.boxes()
     interval, value = trial.interval(boxes), trial.reference(*(box.center for box in boxes))
-    for side in interval:
-        trial.require("dtype is kept", side.dtype == trial.dtype, f"interval in {side.dtype}")
-        trial.require("shape is kept", side.shape == value.shape, f"interval of shape {tuple(side.shape)}")
+    for part in (*interval, interval.center, interval.radius):
+        fits = part.shape == value.shape or (part is interval.radius and part.shape == (1, *value.shape[1:]))
+        trial.require("dtype is kept", part.dtype == trial.dtype, f"interval in {part.dtype}")
+        trial.require("shape is kept", fits, f"interval of shape {tuple(part.shape)}")
     for batch in (1, interval.shape[0]):
-        for forms in trial.pulled(trial.form(interval.shape, batch), trial.fill(boxes)):
+        for forms in trial.pulled(trial.rows(interval.shape, batch), trial.fill(boxes)):
             for form, box in zip(forms, boxes, strict=True):
                 shapes, inner = [tuple(part.shape) for part in form], tuple(box.shape[1:])
                 fits = all(shape[0] in (batch, interval.shape[0]) for shape in shapes)
@@ -221,9 +268,8 @@ def nan_stays_nan(trial: Trial) -> None:
         for side in interval:
             trial.require("NaN stays NaN", side.isnan() | ~value.isnan(), "an end of the interval is a number")
         for relaxation in trial.relaxations(trial.fill(boxes)) if trial.elementwise else ():
-            one = LinearForm(torch.ones(1, 1, *box.shape[1:], dtype=trial.dtype), torch.zeros(1, 1, dtype=trial.dtype))
-            pulled = lower_through(one, relaxation)
-            lost = pulled.coefficients.squeeze(1).isnan() | pulled.bias.isnan().reshape(-1, *[1] * (value.dim() - 1))
+            pulled, offset = lower_through(torch.ones(1, 1, *box.shape[1:], dtype=trial.dtype), relaxation)
+            lost = pulled.squeeze(1).isnan() | offset.isnan().reshape(-1, *[1] * (value.dim() - 1))
             trial.require("NaN stays NaN", lost | ~poisoned, "the lines are numbers")
 
 
@@ -235,10 +281,13 @@ LAWS: tuple[Callable[[Trial], None], ...] = (
     smaller_box_gives_smaller_interval,
     zero_width_is_exact,
     lines_enclose,
-    forms_stay_below,
+    shared_radius_changes_nothing,
     backward_is_the_adjoint,
+    centres_are_consistent,
+    forms_stay_below,
+    centred_lines_are_the_lines,
     start_is_the_operator,
-    fused_is_backward_after_lines,
+    declared_gradient_is_the_gradient,
     gradients_are_right,
     nan_stays_nan,
 )
@@ -250,7 +299,8 @@ def _boxes(trial: Trial) -> list[list[Interval]]:
 
 
 def _on(line: Line, x: Tensor) -> Tensor:
-    return line.slope.double() * x + line.intercept.double()
+    value = line.slope.double() * x
+    return value if line.intercept is None else value + line.intercept.double()
 
 
 def _slack_of(line: Line, size: Tensor, trial: Trial) -> Tensor:
@@ -261,8 +311,8 @@ def _located(box: Interval) -> Callable[[tuple[int, ...]], str]:
     return lambda at: f"on [{box.lower[at]:.17g}, {box.upper[at]:.17g}]"
 
 
-def _value(form: LinearForm, x: Tensor) -> Tensor:
-    return per_row(form.coefficients.double() * x.double().unsqueeze(1)).sum(2) + form.bias.double()
+def _value(form: Form, x: Tensor) -> Tensor:
+    return per_row(form.coefficients.double() * x.double().unsqueeze(1)).sum(2) + form.offset.double()
 
 
 def _disagreement(rule: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> str:
@@ -283,12 +333,11 @@ def _rules(trial: Trial) -> list[Callable[..., Tensor]]:
         return trial.fill(boxes, flat[count:])
 
     def interval(*flat: Tensor) -> Tensor:
-        return torch.stack(trial.operator.interval(*arguments(flat)))
+        return torch.stack(tuple(trial.operator.interval(*arguments(flat))))
 
     def forms(*flat: Tensor) -> Tensor:
-        coefficients, bias = trial.form(interval(*flat)[0].shape)
-        scale = 1 + flat[0].mean()  # so that derivatives through the form count too
-        pulled = trial.pulled(LinearForm(coefficients * scale, bias * scale), arguments(flat))
+        rows = trial.rows(interval(*flat)[0].shape) * (1 + flat[0].mean())  # so that derivatives through rows count too
+        pulled = trial.pulled(rows, arguments(flat))
         return torch.cat([part.flatten() for variant in pulled for piece in variant for part in piece])
 
     return [interval, forms]

@@ -14,6 +14,7 @@ from boundgraph.compiler import compile
 from boundgraph.methods import Pipeline
 from boundgraph.module import BoundedModule
 from boundgraph.regions import Box, LpBall, Region
+from boundgraph.values import Interval
 
 Inputs = tuple[Tensor | Region, ...]
 
@@ -216,4 +217,11 @@ def _in_double(value: Tensor | Region) -> Tensor | Region:
     for name, part in vars(value).items():
         if isinstance(part, Tensor):
             setattr(result, name, part.detach().double())
+    # from what the region was made of, because what was worked out in float32 has been rounded there
+    if isinstance(result, LpBall) and not result.clipped:
+        result._box = Interval.around(result.center, result._radius(result.center))
+    else:
+        result._box = Interval(*(end.detach().double() for end in value.interval()))
+    if isinstance(result, Box):
+        result.center = result._box.center
     return result

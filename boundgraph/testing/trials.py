@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from inspect import signature
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from boundgraph.linear_forms import lower_through, per_example
+from boundgraph.linear_forms import inner, lower_through, per_example
 from boundgraph.operator import Operator
 from boundgraph.relaxations import LOWER_SLOPES
-from boundgraph.values import Interval, LinearForm
+from boundgraph.values import Interval
 
 ROUNDINGS = 8
 ROWS = 3
@@ -46,6 +46,13 @@ def boxes_around(*points: float) -> Interval:
     ends = [(c - part * w, c + (1 - part) * w) for c, w, part in product(centers, widths, (0, 0.1, 0.5, 0.7, 1))]
     lower, upper = torch.tensor(ends, dtype=torch.float64).unsqueeze(2).unbind(1)
     return Interval(lower, upper)
+
+
+class Form(NamedTuple):
+    """Per row <coefficients, x> + offset, with x measured from the origin."""
+
+    coefficients: Tensor  # (batch | 1, rows, *shape)
+    offset: Tensor  # (batch | 1, rows)
 
 
 @dataclass(frozen=True)
@@ -105,13 +112,31 @@ class Trial:
         for slope in LOWER_SLOPES:
             yield relax(*arguments, slope=slope)
 
-    def pulled(self, form: LinearForm, arguments: tuple[Any, ...]) -> Iterator[tuple[LinearForm, ...]]:
-        """The form in terms of each perturbed operand, once for each relaxation."""
+    def pulled(self, coefficients: Tensor, arguments: tuple[Any, ...]) -> Iterator[tuple[Form, ...]]:
+        """Coefficients in terms of each perturbed operand, once for each relaxation; the first has all that is left."""
         if self.operator.backward is not None:
-            yield _as_tuple(self.operator.backward(form, *arguments))
+            left = inner(coefficients, self.constant_like(coefficients))
+            yield self._forms(self.operator.backward(coefficients, *arguments), left)
             return
         for relaxation in self.relaxations(arguments):
-            yield _as_tuple((self.operator.through or lower_through)(form, relaxation))
+            yield self._forms(*(self.operator.through or lower_through)(coefficients, relaxation))
+
+    def steps(self, arguments: tuple[Any, ...]) -> Iterator[tuple[Callable[..., Any], tuple[Any, ...]]]:
+        """The operator's own step of the walk and what it takes besides coefficients, once for each relaxation."""
+        if self.operator.backward is not None:
+            yield self.operator.backward, arguments
+        elif self.operator.through is not None:
+            for relaxation in self.relaxations(arguments):
+                yield self.operator.through, (relaxation,)
+
+    def constant_like(self, coefficients: Tensor) -> Tensor:
+        """What a linear operator adds, in the shape of its output."""
+        return self.constant.reshape(-1, *coefficients.shape[2:]).to(coefficients.dtype)
+
+    @staticmethod
+    def _forms(pulled: Tensor | tuple[Tensor, ...], left: Tensor) -> tuple[Form, ...]:
+        parts = (pulled,) if isinstance(pulled, Tensor) else pulled
+        return tuple(Form(part, left if i == 0 else torch.zeros_like(left)) for i, part in enumerate(parts))
 
     # ------------------------------------------------------------------ inputs
 
@@ -143,12 +168,11 @@ class Trial:
             parts = [part.round() for part in parts] if i % 2 else parts
             yield [torch.lerp(box.lower.double(), box.upper.double(), p) for box, p in zip(boxes, parts, strict=True)]
 
-    def form(self, output_shape: Sequence[int], batch: int | None = None) -> LinearForm:
-        """Random rows over an output."""
+    def rows(self, output_shape: Sequence[int], batch: int | None = None) -> Tensor:
+        """Random coefficients over an output."""
         generator, batch = self.generator(), output_shape[0] if batch is None else batch
         coefficients = torch.randn(batch, ROWS, *output_shape[1:], generator=generator, dtype=torch.float64)
-        bias = torch.randn(batch, ROWS, generator=generator, dtype=torch.float64)
-        return LinearForm(coefficients.to(self.dtype), bias.to(self.dtype))
+        return coefficients.to(self.dtype)
 
     # ------------------------------------------------------------------ linear operators, and rounding
 
@@ -247,7 +271,3 @@ def _leaves(arguments: Any) -> list[Any]:
 
 def _floats(leaf: Any) -> bool:
     return isinstance(leaf, Tensor) and leaf.is_floating_point()
-
-
-def _as_tuple(forms: Any) -> tuple[LinearForm, ...]:
-    return (forms,) if isinstance(forms, LinearForm) else tuple(forms)

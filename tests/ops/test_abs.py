@@ -17,5 +17,7 @@ def test_by_hand() -> None:
     """On [-1, 3]: range [0, 3]; chord x / 2 + 3 / 2; the longer side is the right one, so the lower line is x."""
     box = Interval(torch.tensor([[-1.0]]), torch.tensor([[3.0]]))
     assert [end.item() for end in interval(box)] == [0.0, 3.0]
-    assert [part.item() for line in relax(box) for part in line] == [1.0, 0.0, 0.5, 1.5]
+    lower, upper = relax(box)
+    assert (lower.slope.item(), lower.intercept) == (1.0, None)
+    assert (upper.slope.item(), upper.intercept.item()) == (0.5, 1.5)
     assert unstable(box).item()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import boundgraph
-from boundgraph.ops.relu import RELU, relax, unstable
+from boundgraph.ops.relu import RELU, centred, interval, relax, unstable
 from boundgraph.testing import check_operator
 from boundgraph.values import Interval
 
@@ -21,7 +21,7 @@ def at(lower: float, upper: float) -> Interval:
 
 
 def line(x: Interval, slope: str = "adaptive") -> list[float]:
-    return [round(part.item(), 12) for pair in relax(x, slope) for part in pair]
+    return [0.0 if part is None else round(part.item(), 12) for pair in relax(x, slope) for part in pair]
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,19 @@ def test_lines_by_hand(slope: str, lower_slopes: tuple[float, ...]) -> None:
     chords = [(0.75, 0.75), (0.25, 0.75), (0.5, 1.0)]
     for box, chord, lower in zip((at(-1, 3), at(-3, 1), at(-2, 2)), chords, lower_slopes, strict=True):
         assert line(box, slope) == [lower, 0.0, *chord]
+
+
+@pytest.mark.parametrize(
+    ("slope", "below"),
+    [("adaptive", (1.0, -0.5)), ("zero", (0.0, -1.5)), ("one", (1.0, -0.5)), ("same", (0.75, -0.75))],
+)
+def test_centred_lines_by_hand(slope: str, below: tuple[float, float]) -> None:
+    """On [-1, 3], with x = 1 + d and max(x, 0) = 3/2 + e: the chord is e = 3/4 d, and the lower line s x is at d = 0 as
+    far below it as s falls short of 3/2."""
+    box = at(-1, 3)
+    lower, upper = centred(interval(box), box, slope)
+    assert (lower.slope.item(), lower.intercept.item()) == below
+    assert (upper.slope.item(), upper.intercept) == (0.75, None)
 
 
 @pytest.mark.parametrize("slope", ["adaptive", "zero", "one", "same"])

@@ -1,0 +1,154 @@
+"""Running a coefficient walk with the graph of its own gradient, in chunks of examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, fx, nn
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_map, tree_unflatten
+
+from boundgraph.values import Interval, node_numel
+
+CHUNK = 32 * 2**20
+"""Bytes that the largest coefficient tensor of a chunk may take: it bounds memory. Smaller chunks are not faster."""
+
+
+class ExplicitWalk(nn.Module):
+    """A walk from rows to their distance below the centres, as two graphs.
+
+    forward_graph: (*captured) -> (distances, residuals). backward_graph: (upstream, *captured, *residuals) -> gradients
+    of what is captured. per_example: for each captured value whether it has a dimension of examples; None where that
+    is not known. The first captured value are the rows.
+    """
+
+    def __init__(
+        self,
+        plain_graph: fx.GraphModule,
+        forward_graph: fx.GraphModule,
+        backward_graph: fx.GraphModule,
+        per_example: tuple[bool | None, ...],
+    ) -> None:
+        super().__init__()
+        self.plain_graph, self.forward_graph, self.backward_graph = plain_graph, forward_graph, backward_graph
+        self.per_example = per_example
+
+    def examples(self, captured: Sequence[Any]) -> int:
+        """How many examples there are."""
+        return max(_leading(leaf) for value in self._of_examples(captured) for leaf in tree_leaves(value))
+
+    def chunks(self, captured: Sequence[Any], batch: int) -> Iterator[tuple[slice, list[Any]]]:
+        """The captured values of some examples at a time."""
+        size = self._examples_at_once(captured, batch)
+        for start in range(0, batch, size):
+            part = slice(start, min(start + size, batch))
+            pairs = zip(captured, self.per_example, strict=True)
+            yield part, [_some(value, part, batch) if each else value for value, each in pairs]
+
+    def _of_examples(self, captured: Sequence[Any]) -> list[Any]:
+        return [value for value, each in zip(captured, self.per_example, strict=True) if each]
+
+    def _examples_at_once(self, captured: Sequence[Any], batch: int) -> int:
+        rows = captured[0]
+        unknown = [value for value, each in zip(captured, self.per_example, strict=True) if each is None]
+        if rows.device.type != "cpu" or any(isinstance(leaf, Tensor) for leaf in tree_leaves(unknown)):
+            return max(1, batch)
+        nodes = [value for value in captured if isinstance(value, Interval)]
+        numel = max([rows[0, 0].numel() if rows.numel() else 1, *(node_numel(value) for value in nodes)])
+        most = CHUNK // max(1, rows.shape[1] * numel * rows.element_size())
+        count = max(1, -(-batch // max(1, most)))
+        return max(1, -(-batch // count))
+
+
+def _leading(leaf: Any) -> int:
+    return leaf.shape[0] if isinstance(leaf, Tensor | Interval) else 0
+
+
+def _some(value: Any, part: slice, batch: int) -> Any:
+    def cut(leaf: Any) -> Any:
+        if isinstance(leaf, Interval):
+            return leaf.examples(part)
+        return leaf[part] if _leading(leaf) == batch else leaf
+
+    return tree_map(cut, value)
+
+
+def run(walk: ExplicitWalk, captured: Sequence[Any]) -> Tensor:
+    """The walk's distances, (batch, rows), differentiable in what is captured.
+
+    In traced graphs and under torch.func the walk runs as it stands; what differentiates those is not this module's.
+    """
+    batch = walk.examples(captured)
+    captured = [captured[0].expand(batch, *captured[0].shape[1:]), *captured[1:]]
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return walk.plain_graph(*captured)[0]
+    leaves, structure = tree_flatten(captured)
+    if torch.is_grad_enabled() and any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in leaves):
+        return cast(Tensor, _Differentiable.apply(walk, structure, batch, *leaves))
+    parts = [walk.plain_graph(*part)[0] for _, part in walk.chunks(captured, batch)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+class _Differentiable(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, walk: ExplicitWalk, structure: TreeSpec, batch: int, *leaves: Any) -> Tensor:
+        distances, kept = [], []
+        for _, part in walk.chunks(tree_unflatten(list(leaves), structure), batch):
+            distance, residuals = walk.forward_graph(*part)
+            distances.append(distance)
+            kept.append(residuals)
+        residual_leaves, ctx.residual_structure = tree_flatten(kept)
+        tensors = [leaf for leaf in (*leaves, *residual_leaves) if isinstance(leaf, Tensor)]
+        ctx.save_for_backward(*tensors)
+        ctx.others = [None if isinstance(leaf, Tensor) else (leaf,) for leaf in (*leaves, *residual_leaves)]
+        ctx.walk, ctx.structure, ctx.batch, ctx.count = walk, structure, batch, len(leaves)
+        return distances[0] if len(distances) == 1 else torch.cat(distances)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Any, ...]:
+        saved = iter(ctx.saved_tensors)
+        everything = [next(saved) if other is None else other[0] for other in ctx.others]
+        leaves, residual_leaves = everything[: ctx.count], everything[ctx.count :]
+        captured = tree_unflatten(leaves, ctx.structure)
+        if torch.is_grad_enabled():  # somebody wants second derivatives
+            return None, None, None, *_by_autograd(ctx.walk, captured, leaves, upstream)
+        # a step tells by this what gradients to find; the walk needs those of all coefficients it made
+        residual_leaves = [leaf.detach().requires_grad_() for leaf in residual_leaves]
+        residuals = tree_unflatten(residual_leaves, ctx.residual_structure)
+        totals: list[list[Tensor]] = [[] for _ in leaves]
+        for (examples, part), kept in zip(ctx.walk.chunks(captured, ctx.batch), residuals, strict=True):
+            gradients = ctx.walk.backward_graph(upstream[examples], *part, *kept)
+            flat = [g for gradient, value in zip(gradients, captured, strict=True) for g in _leaves(gradient, value)]
+            for found, gradient in zip(totals, flat, strict=True):
+                if gradient is not None:
+                    found.append(gradient)
+        joined = (
+            _joined(found, leaf) if found and leaf.requires_grad else None
+            for found, leaf in zip(totals, leaves, strict=True)
+        )
+        return None, None, None, *joined
+
+
+def _leaves(gradient: Any, value: Any) -> list[Any]:
+    """The gradient of each leaf of a captured value; None all through where there is none."""
+    return [None] * len(tree_leaves(value)) if gradient is None else tree_leaves(gradient)
+
+
+def _joined(gradients: list[Tensor], leaf: Tensor) -> Tensor:
+    """Gradients of the chunks as one: next to each other for what has examples, summed for what they share."""
+    if len(gradients) == 1:
+        return gradients[0]
+    if gradients[0].shape != leaf.shape:
+        return torch.cat(gradients)
+    total = gradients[0].clone()
+    for gradient in gradients[1:]:
+        total += gradient
+    return total
+
+
+def _by_autograd(walk: ExplicitWalk, captured: list[Any], leaves: list[Any], upstream: Tensor) -> list[Any]:
+    wanted = [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.requires_grad]
+    (distances, _) = walk.plain_graph(*captured)
+    found = iter(torch.autograd.grad(distances, wanted, upstream, create_graph=True, allow_unused=True))
+    return [next(found) if isinstance(leaf, Tensor) and leaf.requires_grad else None for leaf in leaves]

@@ -1,0 +1,185 @@
+"""The coefficient walk of a graph, cut out and differentiated: one graph forward, one graph backward.
+
+Once all relaxations are given, the walk is a chain of products: rows times lines times weights times lines ... Autograd
+would keep every factor of every product. A graph of its own keeps the coefficients above and below each relaxation, and
+works out the rest again.
+"""
+
+from __future__ import annotations
+
+import operator as python_operator
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import fx
+from torch.fx._lazy_graph_module import _LazyGraphModule
+
+from boundgraph import linear_forms, regions, values
+from boundgraph.capture import graph_module
+from boundgraph.explicit import ExplicitWalk, run
+from boundgraph.gradients import gradient_of
+from boundgraph.ops import batch_norm
+from passes.graphs import (
+    add_input,
+    ancestors,
+    constants_of,
+    copy_into,
+    emit,
+    kind,
+    mapped,
+    model_of,
+    node_argument,
+    walks_of,
+)
+
+
+class Outlined(NamedTuple):
+    """A graph whose walk is one node, and the graph of the gradient of that walk."""
+
+    module: fx.GraphModule
+    backward_graph: fx.Graph | None
+
+
+def explicit(module: fx.GraphModule) -> Outlined:
+    """Cut the walk out of an emitted graph, and join it with the graph of its gradient.
+
+    Before: a graph that may hold a walk from `rows_form` to `rows_distance`.
+    After:  the walk is one call, `rows_distance`, of an `ExplicitWalk`. A graph without a walk, or with one that asks
+            regions for more than their radii, stays as it is.
+    """
+    nodes = list(module.graph.nodes)
+    end = next((node for node in nodes if node.target is linear_forms.total), None)
+    start = next((node for node in nodes if node.target is linear_forms.select_sides), None)
+    if end is None or start is None or any(node.target is regions.minimum for node in nodes):
+        return Outlined(module, None)
+    needed = ancestors(end) | {end}
+    steps: list[fx.Node] = []
+    for node in nodes:
+        if node in needed and any(source is start or source in steps for source in node.all_input_nodes):
+            steps.append(node)
+    inside = set(steps)
+    captured = list(dict.fromkeys(s for node in steps for s in node.all_input_nodes if s not in inside))
+    captured = [start, *(node for node in captured if node is not start)]
+    backward = _backward(steps, captured)
+    walk = ExplicitWalk(
+        _module(module, _forward(steps, captured, [])),
+        _module(module, _forward(steps, captured, backward.residuals)),
+        _module(module, backward.graph),
+        tuple(_per_example(node) for node in captured),
+    )
+    graph = fx.Graph()
+    copies: dict[fx.Node, Any] = {}
+    for node in nodes:
+        if node is end:
+            held = graph.create_node("get_attr", "rows_walk", name="rows_walk")
+            held.meta["kind"] = "walk"
+            copies[end] = emit(graph, run, (held, [copies[n] for n in captured]), "bounds", node.name)
+        elif node not in inside:
+            copy_into(graph, node, copies)
+    parts = {**walks_of(module), "rows_walk": walk}
+    return Outlined(graph_module(graph, model_of(module), constants_of(module), parts), backward.graph)
+
+
+def _module(module: fx.GraphModule, graph: fx.Graph) -> fx.GraphModule:
+    return _LazyGraphModule(torch.nn.Module(), graph)
+
+
+def _forward(steps: list[fx.Node], captured: list[fx.Node], residuals: list[fx.Node]) -> fx.Graph:
+    """The walk alone: (*captured) -> its result, and what the gradient will ask for."""
+    graph = fx.Graph()
+    copies: dict[fx.Node, Any] = {node: _input(graph, node) for node in captured}
+    for node in steps:
+        copy_into(graph, node, copies)
+    graph.output((copies[steps[-1]], [copies[node] for node in residuals]))
+    return graph
+
+
+def _input(graph: fx.Graph, node: fx.Node) -> fx.Node:
+    copy = add_input(graph, node.name)
+    copy.meta.update(node.meta)
+    return copy
+
+
+class Backward(NamedTuple):
+    graph: fx.Graph
+    residuals: list[fx.Node]  # nodes of the walk whose values the gradient reads
+
+
+def _backward(steps: list[fx.Node], captured: list[fx.Node]) -> Backward:
+    """The gradient of the walk: (upstream, captured, residuals) -> gradients of what is captured."""
+    graph = fx.Graph()
+    upstream = add_input(graph, "upstream")
+    known: dict[fx.Node, fx.Node] = {node: _input(graph, node) for node in captured}
+    residuals: list[fx.Node] = []
+
+    def value(node: fx.Node) -> fx.Node:
+        if node not in known:
+            with graph.inserting_after(known[residuals[-1] if residuals else captured[-1]]):
+                known[node] = _input(graph, node)
+            residuals.append(node)
+        return known[node]
+
+    received: dict[fx.Node, Any] = {steps[-1]: upstream}  # of a node that gives several values: a list, by position
+
+    def give(node: fx.Node, gradient: fx.Node) -> None:
+        if node in received:
+            gradient = emit(graph, accumulated, (received[node], gradient), "form", f"{node.name}_gradient")
+        received[node] = gradient
+
+    for node in reversed(steps):
+        if (arriving := received.get(node)) is None:
+            continue
+        if node.target is python_operator.getitem:
+            parts = received.setdefault(node_argument(node), {})
+            parts[node.args[1]] = arriving
+        elif node.target in (linear_forms.total, linear_forms.add):
+            for source in node.all_input_nodes:
+                give(source, arriving)
+        else:
+            if isinstance(arriving, dict):
+                arriving = [arriving[i] for i in sorted(arriving)]
+            assert callable(node.target)
+            gradient = gradient_of(node.target)
+            first = value(node_argument(node)) if getattr(gradient, "needs_coefficients", True) else None
+            args = (arriving, first, *mapped(node.args[1:], value))
+            found = emit(graph, gradient, args, "form", f"{node.name}_gradients", node)
+            for position, argument in enumerate(node.args):
+                _distribute(graph, found, position, argument, give)
+    graph.output([received.get(node) for node in captured])
+    return Backward(graph, residuals)
+
+
+def _distribute(
+    graph: fx.Graph, found: fx.Node, position: int, argument: Any, give: Callable[[fx.Node, fx.Node], None]
+) -> None:
+    """Hand each argument of a step its part of the gradient; shapes and options have none."""
+    if isinstance(argument, fx.Node):
+        if kind(argument) != "interval":
+            give(argument, emit(graph, python_operator.getitem, (found, position), "form", f"{argument.name}_gradient"))
+    elif isinstance(argument, list | tuple) and any(isinstance(part, fx.Node) for part in argument):
+        several = emit(graph, python_operator.getitem, (found, position), "form", f"{found.name}_parts")
+        for i, part in enumerate(argument):
+            _distribute(graph, several, i, part, give)
+
+
+def accumulated(first: Any, second: Any) -> Any:
+    """The sum of two gradients of one value, which may be a relaxation, and either may be None."""
+    if first is None or second is None:
+        return second if first is None else first
+    if isinstance(first, torch.Tensor):
+        return first + second
+    return type(first)(*(accumulated(a, b) for a, b in zip(first, second, strict=True)))
+
+
+def _per_example(node: fx.Node) -> bool | None:
+    """Whether a captured value has a dimension of examples: yes, no, or None where the graph does not tell."""
+    if kind(node) != "exact" or node.target in (values.radius_of, values.center_of):
+        return True
+    return None if _depends_on_inputs(node) else False
+
+
+def _depends_on_inputs(node: fx.Node) -> bool:
+    if node.target is batch_norm.batch_scale_and_shift:  # statistics of all examples together
+        return False
+    return node.op == "placeholder" or any(_depends_on_inputs(source) for source in node.all_input_nodes)
