@@ -41,6 +41,9 @@ class ExplicitWalk(nn.Module):
     def chunks(self, captured: Sequence[Any], batch: int) -> Iterator[tuple[slice, list[Any]]]:
         """The captured values of some examples at a time."""
         size = self._examples_at_once(captured, batch)
+        if size >= batch:
+            yield slice(0, batch), list(captured)
+            return
         for start in range(0, batch, size):
             part = slice(start, min(start + size, batch))
             pairs = zip(captured, self.per_example, strict=True)

@@ -34,10 +34,8 @@ def centred(y: Interval, x: Interval, slope: str = "adaptive") -> Relaxation:
     chord = high / width.masked_fill(width == 0, 1)  # any slope will do for a single point
     if slope == "same":
         return Relaxation(Line(chord, chord * low), Line(chord))
-    if slope == "adaptive":
-        return Relaxation(Line((high > -low).to(high), torch.maximum(low, -high) / 2), Line(chord))
-    takes_right = low == 0 if slope == "zero" else high > 0
-    return Relaxation(Line(takes_right.to(high), torch.where(takes_right, low, -high) / 2), Line(chord))
+    right = {"adaptive": x.center > 0, "zero": low == 0, "one": high > 0}[slope].to(high)
+    return Relaxation(Line(right, (right * (low + high) - high) * 0.5), Line(chord))
 
 
 def unstable(x: Interval) -> Tensor:
