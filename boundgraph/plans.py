@@ -14,6 +14,7 @@ from torch.fx._lazy_graph_module import _LazyGraphModule
 from boundgraph import drawing
 from boundgraph.capture import Constants, capture, check_capture, graph_module
 from boundgraph.errors import RegionError
+from boundgraph.kernels import compile_kernels
 from boundgraph.methods import Pipeline, pass_name
 from boundgraph.regions import Region
 from passes import check, gradient
@@ -71,13 +72,19 @@ def build(captured: GraphModule, pipeline: Pipeline, request: Request, backend: 
     emitted = stages[-1][1]
     if request.keep_intervals:
         emitted = with_interval_outputs(emitted)
-    outlined = gradient.explicit(emitted)
-    for part in outlined.module.modules():  # torch.compile must not come upon modules whose code is not yet written
+    outlined, walk = gradient.explicit(emitted)
+    run: Callable[..., Any] = outlined
+    if backend != "eager" and walk is None:
+        run = torch.compile(emitted, backend=backend)
+    elif backend != "eager" and walk is not None:
+        compile_kernels(walk.forward_graph, backend)
+        compile_kernels(walk.backward_graph, backend)
+    for part in outlined.modules():  # torch.compile must not come upon modules whose code is not yet written
         if isinstance(part, GraphModule):
             _LazyGraphModule.force_recompile(part)
-    run = outlined.module if backend == "eager" else torch.compile(emitted, backend=backend)
     limits = tuple(node.meta.get("limits") for node in captured.graph.nodes if node.op == "placeholder")
-    return Plan(emitted, outlined.backward_graph, tuple(stages), run, limits if any(limits) else ())
+    backward_graph = None if walk is None else walk.backward_graph.graph
+    return Plan(emitted, backward_graph, tuple(stages), run, limits if any(limits) else ())
 
 
 def require_sizes(plan: Plan, values: Sequence[Any]) -> None:

@@ -35,18 +35,18 @@ from passes.graphs import (
 
 
 class Outlined(NamedTuple):
-    """A graph whose walk is one node, and the graph of the gradient of that walk."""
+    """A graph whose walk is one node, and that walk."""
 
     module: fx.GraphModule
-    backward_graph: fx.Graph | None
+    walk: ExplicitWalk | None
 
 
 def explicit(module: fx.GraphModule) -> Outlined:
     """Cut the walk out of an emitted graph, and join it with the graph of its gradient.
 
     Before: a graph that may hold a walk from `rows_form` to `rows_distance`.
-    After:  the walk is one call, `rows_distance`, of an `ExplicitWalk`. A graph without a walk, or with one that asks
-            regions for more than their radii, stays as it is.
+    After:  the walk is one call, `rows_distance`, of an `ExplicitWalk`, given beside the graph. A graph without a walk,
+            or with one that asks regions for more than their radii, stays as it is.
     """
     nodes = list(module.graph.nodes)
     end = next((node for node in nodes if node.target is linear_forms.total), None)
@@ -78,7 +78,7 @@ def explicit(module: fx.GraphModule) -> Outlined:
         elif node not in inside:
             copy_into(graph, node, copies)
     parts = {**walks_of(module), "rows_walk": walk}
-    return Outlined(graph_module(graph, model_of(module), constants_of(module), parts), backward.graph)
+    return Outlined(graph_module(graph, model_of(module), constants_of(module), parts), walk)
 
 
 def _module(module: fx.GraphModule, graph: fx.Graph) -> fx.GraphModule:

@@ -108,6 +108,24 @@ def test_frozen_parameters_get_no_gradient() -> None:
     assert model[0].weight.grad is None
 
 
+@pytest.mark.slow
+def test_compiled_kernels_give_the_same() -> None:
+    """Over several batch sizes, each layer with kernels of its own. aot_eager traces as inductor does, and needs no C++."""
+    torch.manual_seed(0)
+    model = Mixed().double().eval()
+    compiled, bounded = boundgraph.compile(model, backend="aot_eager"), boundgraph.compile(model)
+    for batch in (3, 5, 4):
+        x, labels = torch.rand(batch, 1, 8, 8).double(), torch.arange(batch)
+        found = []
+        for module in (compiled, bounded):
+            model.zero_grad()
+            margins = module.margins(x, labels, eps=0.02)
+            robust_cross_entropy(margins).backward()
+            found.append([margins.detach(), *(parameter.grad for parameter in model.parameters())])
+        for one, other in zip(*found, strict=True):
+            torch.testing.assert_close(one, other, rtol=TOLERANCE, atol=TOLERANCE)
+
+
 def test_second_derivatives() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 2)).double()
