@@ -6,14 +6,19 @@ f'(x) = m, so a slope may be chosen freely, even by a bisection that stops early
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from boundgraph.regions import readable
 from boundgraph.values import Interval, Line, Relaxation
 
 Function = Callable[[Tensor], Tensor]
+
+_REMEMBERED = 64  # tables and turned functions
 
 LOWER_SLOPES = ("adaptive", "zero", "one", "same")
 
@@ -79,13 +84,16 @@ def s_shaped(
         excess = [curve(point) - slope * point for point in (low, high, turn)]
         return Line(slope, torch.maximum(torch.maximum(excess[0], excess[1]), excess[2]))
 
-    def turned(point: Tensor) -> Tensor:  # f turned about the origin: of the same shape, with the same slopes
-        return -function(-point)
-
-    below = upper_line(turned, -x.upper, -x.lower)
+    below = upper_line(_turned(function), -x.upper, -x.lower)
     # sound: f(x) = -turned(-x) >= -(line above `turned` at -x)
     assert below.intercept is not None
     return Relaxation(Line(below.slope, -below.intercept), upper_line(function, x.lower, x.upper))
+
+
+@functools.lru_cache(_REMEMBERED)
+def _turned(function: Function) -> Function:
+    """The function turned about the origin: of the same shape, with the same slopes."""
+    return lambda point: -function(-point)
 
 
 def _upper_slope(function: Function, slope_at: Function, curvature_at: Function, low: Tensor, high: Tensor) -> Tensor:
@@ -116,13 +124,51 @@ def _tangent_point(function: Function, slope_at: Function, curvature_at: Functio
     def excess(point: Tensor) -> Tensor:
         return function(point) + slope_at(point) * (left - point) - function(left)
 
+    def toward_zero(point: Tensor) -> Tensor:  # Newton's step
+        change = curvature_at(point) * (left - point)
+        change = torch.where(change.abs() < torch.finfo(point.dtype).tiny ** 0.5, torch.inf, change)
+        return point - excess(point) / change
+
     with torch.no_grad():
-        near, far = torch.zeros_like(high), high.clamp(0, _FAR)
-        for _ in range(_BISECTIONS):
-            middle = (near + far) / 2
-            above = excess(middle) >= 0
-            near, far = torch.where(above, near, middle), torch.where(above, middle, far)
+        if readable(left.detach()):
+            far = _tabulated(function, slope_at, left)
+            for _ in range(2):
+                far = toward_zero(far).clamp(0, _FAR)
+        else:  # numbers that may not be looked up
+            far = _bisected(excess, high.clamp(0, _FAR))
+        far = torch.minimum(far, high.clamp(0, _FAR))
         change = curvature_at(far) * (left - far)
         change = torch.where(change.abs() < torch.finfo(far.dtype).tiny ** 0.5, torch.inf, change)
     step = far - excess(far) / change
     return torch.minimum(torch.maximum(step, torch.zeros_like(step)), high.clamp(min=0))
+
+
+def _bisected(excess: Function, far: Tensor) -> Tensor:
+    """The zero of a rising function in [0, far], or far."""
+    near = torch.zeros_like(far)
+    for _ in range(_BISECTIONS):
+        middle = (near + far) / 2
+        above = excess(middle) >= 0
+        near, far = torch.where(above, near, middle), torch.where(above, middle, far)
+    return far
+
+
+_GRID, _FARTHEST = 1024, math.log1p(1e5)
+
+
+def _tabulated(function: Function, slope_at: Function, left: Tensor) -> Tensor:
+    """The tangent point of the line from each left end, out of a table over log(1 - left); to about 1e-4."""
+    table = _tangent_table(function, slope_at, left.dtype)
+    place = (torch.log1p(-left) * ((_GRID - 1) / _FARTHEST)).clamp(0, _GRID - 1)
+    index = place.nan_to_num().long().clamp(max=_GRID - 2)
+    return torch.lerp(table[index], table[index + 1], place - index)
+
+
+@functools.lru_cache(_REMEMBERED)
+def _tangent_table(function: Function, slope_at: Function, dtype: torch.dtype) -> Tensor:
+    left = -torch.expm1(torch.linspace(0, _FARTHEST, _GRID, dtype=torch.float64))
+    points = _bisected(
+        lambda point: function(point) + slope_at(point) * (left - point) - function(left),
+        torch.full_like(left, _FAR),
+    )
+    return points.to(dtype)
