@@ -27,6 +27,9 @@ certified step computes lower bounds of all margins at an l_inf radius, their cr
 step. `boundgraph` is `boundgraph.compile` as it comes, `boundgraph-inductor` has `backend="inductor"`. auto_LiRPA is
 asked by its public interface for the same margins. Weights are random, as a framework makes them.
 
+boundgraph asks the C library to keep freed memory (`boundgraph/memory.py`; BOUNDGRAPH_KEEP_FREED_MEMORY=0 prevents it).
+The other processes run as they come, so the ratios include what that gains; the ablation tells how much it is.
+
 To repeat it, with auto_LiRPA importable or left out:
 
 ```bash
