@@ -115,7 +115,9 @@ class Interval:
 
 
 def _may_be_kept(*sources: Tensor) -> bool:
-    """What is worked out without a graph must not stand in for what gradients are to flow through."""
+    """What is worked out without a graph, or in inference mode, must not stand in for what gradients flow through."""
+    if torch.is_inference_mode_enabled() and not all(source.is_inference() for source in sources):
+        return False
     return torch.is_grad_enabled() or not any(source.requires_grad for source in sources)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+import boundgraph
 from boundgraph.values import Interval, center_of, intersect, lower_of, node_numel, radius_of, upper_of
 
 
@@ -84,3 +85,15 @@ def test_intersect() -> None:
     for both in (intersect(one, other), intersect(other, one)):
         assert both.lower.tolist() == [[1.0, 0.0, 1.0]]
         assert both.upper.tolist() == [[2.0, 2.0, 1.5]]
+
+
+def test_a_region_seen_in_inference_mode_can_be_trained_on() -> None:
+    """What a region works out then may not be saved for backward."""
+    model = nn.Sequential(nn.ReLU(), nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2))
+    bounded, region = boundgraph.compile(model), boundgraph.LpBall(torch.randn(5, 4), 0.1)
+    with torch.inference_mode():
+        seen = bounded(region).lower
+    bounds = bounded(region).lower
+    bounds.sum().backward()
+    torch.testing.assert_close(seen.clone(), bounds.detach())
+    assert model[1].weight.grad is not None
