@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from boundgraph.operator import Operator, register
-from boundgraph.products import matrix_product
+from boundgraph.products import affine, matrix_product
 from boundgraph.values import Interval
 
 
@@ -17,7 +17,7 @@ def forward(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def interval(x: Interval, weight: Tensor, bias: Tensor | None = None) -> Interval:
     # exact: every output moves by at most <|W|, radius> about the image of the centre, and some corner does it
-    return Interval.around(F.linear(x.center, weight, bias), F.linear(x.radius, weight.abs()))
+    return Interval.around(affine(x.center, weight, bias), affine(x.radius, weight.abs()))
 
 
 def backward(coefficients: Tensor, x: Interval, weight: Tensor, bias: Tensor | None = None) -> Tensor:
