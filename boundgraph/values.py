@@ -116,8 +116,8 @@ class Interval:
 
 def _may_be_kept(*sources: Tensor) -> bool:
     """What is worked out without a graph, or in inference mode, must not stand in for what gradients flow through."""
-    if torch.is_inference_mode_enabled() and not all(source.is_inference() for source in sources):
-        return False
+    if not torch.compiler.is_compiling() and torch.is_inference_mode_enabled():
+        return all(source.is_inference() for source in sources)
     return torch.is_grad_enabled() or not any(source.requires_grad for source in sources)
 
 
