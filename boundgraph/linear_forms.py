@@ -183,7 +183,11 @@ def inner(coefficients: Tensor, value: Tensor) -> Tensor:
 
 def _channels_last(coefficients: Tensor) -> bool:
     """Whether channels, dimension 2 of coefficients over an image, lie next to each other in memory."""
-    return coefficients.dim() > 3 and coefficients.stride(2) == 1 and coefficients.shape[2] > 1
+    return coefficients.dim() > 3 and _adjacent(coefficients, 2)
+
+
+def _adjacent(tensor: Tensor, dim: int) -> bool:
+    return tensor.stride(dim) == 1 and tensor.shape[dim] > 1
 
 
 def per_row(coefficients: Tensor) -> Tensor:
@@ -233,7 +237,7 @@ def reshaped_to(coefficients: Tensor, x: Interval) -> Tensor:
 
 def laid_out_like(images: Tensor, others: Tensor) -> Tensor:
     """The images with channels last in memory if the others have them so; else, and for anything else, as they are."""
-    if images.dim() == others.dim() == 4 and others.stride(1) == 1 and others.shape[1] > 1:
+    if images.dim() == others.dim() == 4 and _adjacent(others, 1):
         return images.contiguous(memory_format=torch.channels_last)
     return images
 

@@ -83,9 +83,7 @@ class BoundedModule(nn.Module):
             RegionError: inputs, regions, eps, specification or sides do not fit.
             UnsupportedOperatorError: an operator that only this choice of perturbed inputs reaches has no rule.
         """
-        values = self._regions(inputs, eps, norm, clip)
-        rows = () if spec is None else (batched_spec(spec, _reference(values)),)
-        return self._run(self._request(values, spec is not None, sides), values, *rows)
+        return self._run(*self._asked(inputs, eps, norm, clip, spec, sides))
 
     def margins(
         self,
@@ -136,10 +134,9 @@ class BoundedModule(nn.Module):
             raise ValueError(f"loss fusion walks backward, as 'crown-ibp' does; the method is {self.method!r}")
         losses.require_share("beta", beta)
         losses.require_reduction(reduction)
-        values = self._regions((x,), eps, norm, clip)
         spec = margin_spec(labels, self._outputs() if num_classes is None else num_classes)
-        request = self._request(values, True, "upper")._replace(loss=True)
-        total, shift = self._run(request, values, batched_spec(spec, _reference(values)))
+        request, values, rows = self._asked((x,), eps, norm, clip, spec, "upper")
+        total, shift = self._run(request._replace(loss=True), values, rows)
         return losses.fused_cross_entropy(total, shift, beta, reduction)
 
     def intermediate_bounds(
@@ -150,8 +147,8 @@ class BoundedModule(nn.Module):
         clip: Sequence[Limit] | None = None,
     ) -> dict[str, Interval]:
         """The interval of every perturbed node, by its name in `bounded.primal`; tightened where the method does."""
-        values = self._regions(inputs, eps, norm, clip)
-        return self._run(self._request(values, False, "both")._replace(keep_intervals=True), values)
+        request, values, _ = self._asked(inputs, eps, norm, clip, None, "both")
+        return self._run(request._replace(keep_intervals=True), values, ())
 
     def using(self, method: str | Pipeline) -> BoundedModule:
         """A bounded module of the same model by another method; made once and kept."""
@@ -225,10 +222,8 @@ class BoundedModule(nn.Module):
         Raises:
             RegionError: as for a call.
         """
-        values = self._regions(inputs, eps, norm, clip)
-        rows = () if spec is None else (batched_spec(spec, _reference(values)),)
-        plan = self._plan(self._request(values, spec is not None, sides))
-        plans.require_sizes(plan, values)
+        request, values, rows = self._asked(inputs, eps, norm, clip, spec, sides)
+        plan = self._fitting_plan(request, values)
         somewhere = next((weight.device for weight in self.state_dict().values()), _reference(values).device)
         return costs.of(plan, values, rows, somewhere)
 
@@ -281,9 +276,27 @@ class BoundedModule(nn.Module):
             return False
         return True
 
-    def _run(self, request: Request, values: tuple[Tensor | Region, ...], *rows: Tensor) -> Any:
+    def _asked(
+        self,
+        inputs: tuple[Tensor | Region, ...],
+        eps: float | Tensor | None,
+        norm: float,
+        clip: Sequence[Limit] | None,
+        spec: Tensor | None,
+        sides: str,
+    ) -> tuple[Request, tuple[Tensor | Region, ...], tuple[Tensor, ...]]:
+        """What the arguments of a call ask for: the request, an input or a region per input, and the rows."""
+        values = self._regions(inputs, eps, norm, clip)
+        rows = () if spec is None else (batched_spec(spec, _reference(values)),)
+        return self._request(values, spec is not None, sides), values, rows
+
+    def _fitting_plan(self, request: Request, values: tuple[Tensor | Region, ...]) -> Plan:
         plan = self._plan(request)
         plans.require_sizes(plan, values)
+        return plan
+
+    def _run(self, request: Request, values: tuple[Tensor | Region, ...], rows: tuple[Tensor, ...]) -> Any:
+        plan = self._fitting_plan(request, values)
         if _reference(values).device.type == "cpu" and not torch.compiler.is_compiling():
             keep_freed_blocks()
         return plan.run(*values, *rows)

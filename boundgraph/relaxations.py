@@ -124,21 +124,19 @@ def _tangent_point(function: Function, slope_at: Function, curvature_at: Functio
     def excess(point: Tensor) -> Tensor:
         return function(point) + slope_at(point) * (left - point) - function(left)
 
-    def toward_zero(point: Tensor) -> Tensor:  # Newton's step
+    def change_at(point: Tensor) -> Tensor:  # of the excess; infinite where Newton's step would lead nowhere
         change = curvature_at(point) * (left - point)
-        change = torch.where(change.abs() < torch.finfo(point.dtype).tiny ** 0.5, torch.inf, change)
-        return point - excess(point) / change
+        return torch.where(change.abs() < torch.finfo(point.dtype).tiny ** 0.5, torch.inf, change)
 
     with torch.no_grad():
         if readable(left.detach()):
             far = _tabulated(function, slope_at, left)
             for _ in range(2):
-                far = toward_zero(far).clamp(0, _FAR)
+                far = (far - excess(far) / change_at(far)).clamp(0, _FAR)
         else:  # numbers that may not be looked up
             far = _bisected(excess, high.clamp(0, _FAR))
         far = torch.minimum(far, high.clamp(0, _FAR))
-        change = curvature_at(far) * (left - far)
-        change = torch.where(change.abs() < torch.finfo(far.dtype).tiny ** 0.5, torch.inf, change)
+        change = change_at(far)
     step = far - excess(far) / change
     return torch.minimum(torch.maximum(step, torch.zeros_like(step)), high.clamp(min=0))
 

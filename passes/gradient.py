@@ -30,6 +30,7 @@ from passes.graphs import (
     mapped,
     model_of,
     node_argument,
+    reached_from,
     walks_of,
 )
 
@@ -54,18 +55,16 @@ def explicit(module: fx.GraphModule) -> Outlined:
     if end is None or start is None or any(node.target is regions.minimum for node in nodes):
         return Outlined(module, None)
     needed = ancestors(end) | {end}
-    steps: list[fx.Node] = []
-    for node in nodes:
-        if node in needed and any(source is start or source in steps for source in node.all_input_nodes):
-            steps.append(node)
+    reached = reached_from(module.graph, [start], blocked=lambda node: False)
+    steps = [node for node in nodes if node in needed and node in reached and node is not start]
     inside = set(steps)
     captured = list(dict.fromkeys(s for node in steps for s in node.all_input_nodes if s not in inside))
     captured = [start, *(node for node in captured if node is not start)]
     backward = _backward(steps, captured)
     walk = ExplicitWalk(
-        _module(module, _forward(steps, captured, [])),
-        _module(module, _forward(steps, captured, backward.residuals)),
-        _module(module, backward.graph),
+        _module(_forward(steps, captured, [])),
+        _module(_forward(steps, captured, backward.residuals)),
+        _module(backward.graph),
         tuple(_per_example(node) for node in captured),
     )
     graph = fx.Graph()
@@ -81,7 +80,7 @@ def explicit(module: fx.GraphModule) -> Outlined:
     return Outlined(graph_module(graph, model_of(module), constants_of(module), parts), walk)
 
 
-def _module(module: fx.GraphModule, graph: fx.Graph) -> fx.GraphModule:
+def _module(graph: fx.Graph) -> fx.GraphModule:
     return _LazyGraphModule(torch.nn.Module(), graph)
 
 
@@ -120,7 +119,7 @@ def _backward(steps: list[fx.Node], captured: list[fx.Node]) -> Backward:
             residuals.append(node)
         return known[node]
 
-    received: dict[fx.Node, Any] = {steps[-1]: upstream}  # of a node that gives several values: a list, by position
+    received: dict[fx.Node, Any] = {steps[-1]: upstream}  # of a node that gives several values: by position
 
     def give(node: fx.Node, gradient: fx.Node) -> None:
         if node in received:

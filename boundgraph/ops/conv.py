@@ -55,52 +55,21 @@ def interval_channels_last(x: Interval, weight: Tensor, bias: Tensor | None = No
     return Interval.around(center, radius)
 
 
-def backward(
-    coefficients: Tensor,
-    x: Interval,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-) -> Tensor:
+def backward(coefficients: Tensor, x: Interval, weight: Tensor, bias: Tensor | None = None, *options: Any) -> Tensor:
     """The adjoint of a convolution: the transposed one, onto exactly the positions of the input."""
-    geometry = _Geometry.of(weight, stride, padding, dilation)
-    folded = fold_rows(coefficients)
-    if _worth_sub_pixels(folded, weight, geometry, groups):
-        pulled = sub_pixel(folded, weight, geometry.stride, geometry.before, x.shape[2:])
-    else:
-        pulled = _transposed(folded, weight, geometry, groups, x.shape[2:])
-    return unfold_rows(pulled, coefficients)
+    geometry = _Geometry.of(weight, *options)
+    pull = _sub_pixel if _worth_sub_pixels(coefficients, weight, geometry) else _transposed
+    return unfold_rows(pull(fold_rows(coefficients), weight, geometry, x.shape[2:]), coefficients)
 
 
 def gradient(
-    upstream: Tensor,
-    coefficients: Tensor,
-    x: Interval,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
+    upstream: Tensor, coefficients: Tensor, x: Interval, weight: Tensor, bias: Tensor | None = None, *options: Any
 ) -> tuple[Any, ...]:
     """Of the adjoint for A: the convolution of G; for W: the weight gradient of that convolution, with A upstream."""
-    geometry = _Geometry.of(weight, stride, padding, dilation)
     arrived, folded = fold_rows(upstream), fold_rows(coefficients)
-    of_coefficients = laid_out_like(forward(arrived, weight, None, stride, padding, dilation, groups), folded)
-    of_weight = None
-    if weight.requires_grad:
-        if geometry.before != geometry.after:
-            pads = zip(reversed(geometry.before), reversed(geometry.after), strict=True)
-            arrived, before = F.pad(arrived, [size for pair in pads for size in pair]), [0] * len(geometry.before)
-        else:
-            before = geometry.before
-        options = (geometry.stride, before, geometry.dilation, False, [0] * len(before), groups)
-        wanted = (False, True, False)
-        of_weight = aten.convolution_backward(folded, arrived, weight, None, *options, wanted)[1]
-    return unfold_rows(of_coefficients, coefficients), None, of_weight, *(None,) * 5
+    of_coefficients = unfold_rows(laid_out_like(forward(arrived, weight, None, *options), folded), coefficients)
+    of_weight = _of_weight(folded, arrived, weight, _Geometry.of(weight, *options)) if weight.requires_grad else None
+    return of_coefficients, None, of_weight, None, *(None for _ in options)
 
 
 class _Geometry(NamedTuple):
@@ -111,49 +80,58 @@ class _Geometry(NamedTuple):
     after: list[int]
     dilation: list[int]
     reach: list[int]
+    groups: int
 
     @classmethod
-    def of(cls, weight: Tensor, stride: Any, padding: Any, dilation: Any) -> _Geometry:
+    def of(cls, weight: Tensor, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> _Geometry:
         dims = weight.dim() - 2
         dilation = _per_dim(dilation, dims)
         reach = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
-        return cls(_per_dim(stride, dims), *_padding(padding, reach), dilation, reach)
+        return cls(_per_dim(stride, dims), *_padding(padding, reach), dilation, reach, groups)
 
 
-def _transposed(folded: Tensor, weight: Tensor, geometry: _Geometry, groups: int, positions: Sequence[int]) -> Tensor:
-    stride, before, after, dilation, reach = geometry
-    sizes = zip(positions, folded.shape[2:], stride, before, after, reach, strict=True)
-    # with padding p on both sides the transposed convolution reaches (out - 1) * stride - 2 p + reach + 1 positions;
-    # the rest of the input was only skipped by the stride
-    missing = [size - (out - 1) * s + p + q - r - 1 for size, out, s, p, q, r in sizes]
-    transposed, dims = _TRANSPOSED[len(stride)], len(stride)
+def _transposed(folded: Tensor, weight: Tensor, geometry: _Geometry, positions: Sequence[int]) -> Tensor:
+    stride, before, after, dilation, reach, groups = geometry
+    transposed = _TRANSPOSED[len(stride)]
     if before == after:
+        sizes = zip(positions, folded.shape[2:], stride, before, reach, strict=True)
+        # with padding p the transposed convolution reaches (out - 1) * stride - 2 p + reach + 1 positions; the rest of
+        # the input was only skipped by the stride
+        missing = [size - (out - 1) * s + 2 * p - r - 1 for size, out, s, p, r in sizes]
         return transposed(folded, weight, None, stride, before, missing, groups, dilation)
     pulled = transposed(folded, weight, None, stride, 0, 0, groups, dilation)
-    for dim in range(dims):  # "same" with an even kernel pads one more behind than before; its stride is 1
-        pulled = pulled.narrow(dim + 2, before[dim], positions[dim])
+    for dim, (start, size) in enumerate(zip(before, positions, strict=True)):  # one more zero behind; its stride is 1
+        pulled = pulled.narrow(dim + 2, start, size)
     return pulled
+
+
+def _of_weight(folded: Tensor, arrived: Tensor, weight: Tensor, geometry: _Geometry) -> Tensor:
+    stride, before, after, dilation, _, groups = geometry
+    if before != after:
+        pads = zip(reversed(before), reversed(after), strict=True)
+        arrived, before = F.pad(arrived, [size for pair in pads for size in pair]), [0] * len(before)
+    options = (stride, before, dilation, False, [0] * len(before), groups)
+    return aten.convolution_backward(folded, arrived, weight, None, *options, (False, True, False))[1]
 
 
 _FEW_CHANNELS = 2
 _BLOCK = 4
 
 
-def _worth_sub_pixels(folded: Tensor, weight: Tensor, geometry: _Geometry, groups: int) -> bool:
+def _worth_sub_pixels(coefficients: Tensor, weight: Tensor, geometry: _Geometry) -> bool:
     """CPU libraries are slow at transposed convolutions to few channels, such as those of an image."""
-    plain = groups == 1 and geometry.before == geometry.after and set(geometry.dilation) == {1}
+    plain = geometry.groups == 1 and geometry.before == geometry.after and set(geometry.dilation) == {1}
     few = weight.dim() == 4 and weight.shape[1] <= _FEW_CHANNELS and weight.shape[0] >= 8
-    return folded.device.type == "cpu" and plain and few
+    return coefficients.device.type == "cpu" and plain and few
 
 
-def sub_pixel(
-    folded: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int], positions: Sequence[int]
-) -> Tensor:
+def _sub_pixel(folded: Tensor, weight: Tensor, geometry: _Geometry, positions: Sequence[int]) -> Tensor:
     """A transposed 2-d convolution as an ordinary one whose channels are the pixels of a block (Shi et al. 2016).
 
     Tap k carries output pixel t to input pixel s t + k - p. With blocks of B = m s pixels, pixel B n + a takes from the
     output pixel m n + d the tap k = a + p - s d, where there is one: a convolution over d, with stride m.
     """
+    stride, padding = geometry.stride, geometry.before
     blocks = [max(1, _BLOCK // s) for s in stride]
     sides = [m * s for m, s in zip(blocks, stride, strict=True)]
     options = zip(weight.shape[2:], stride, padding, sides, strict=True)

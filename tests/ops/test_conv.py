@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import boundgraph
+from boundgraph.ops import conv
 from boundgraph.ops.conv import CONV
 from boundgraph.testing import Perturbed, check_operator
 
@@ -91,3 +93,18 @@ def test_transposed_is_refused(bound, tensor) -> None:
     weight = tensor(2, 3, 2)
     with pytest.raises(boundgraph.UnsupportedOperatorError, match="transposed convolutions have no bound rule yet"):
         bound(lambda x: aten.convolution.default(x, weight, None, [1], [0], [1], True, [0], 1), tensor(2, 2, 4))
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 2), (3, 2)])
+def test_sub_pixels_are_the_transposed_convolution(channels: int, stride: tuple[int, int]) -> None:
+    """For kernels, paddings and sizes that divide evenly into blocks, and for others."""
+    generator = torch.Generator().manual_seed(0)
+    for kernel, padding, size in itertools.product((1, 2, 3, 4, 5), (0, 1, 2), (7, 8, 9, 10)):
+        weight = torch.randn(8, channels, kernel, kernel, generator=generator, dtype=torch.float64)
+        geometry = conv._Geometry.of(weight, stride, padding)
+        image = torch.randn(2, channels, size, size + 1, generator=generator, dtype=torch.float64)
+        folded = torch.randn_like(F.conv2d(image, weight, stride=stride, padding=padding))
+        expected = conv._transposed(folded, weight, geometry, image.shape[2:])
+        found = conv._sub_pixel(folded, weight, geometry, image.shape[2:])
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
