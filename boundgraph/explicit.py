@@ -35,8 +35,9 @@ class ExplicitWalk(nn.Module):
         self.per_example = per_example
 
     def examples(self, captured: Sequence[Any]) -> int:
-        """How many examples there are."""
-        return max(_leading(leaf) for value in self._of_examples(captured) for leaf in tree_leaves(value))
+        """How many examples there are, perhaps none; a leading dimension of 1 may stand for all of them."""
+        values = [value for value, each in zip(captured, self.per_example, strict=True) if each]
+        return next((size for leaf in tree_leaves(values) if (size := _leading(leaf)) not in (None, 1)), 1)
 
     def chunks(self, captured: Sequence[Any], batch: int) -> Iterator[tuple[slice, list[Any]]]:
         """The captured values of some examples at a time."""
@@ -48,9 +49,6 @@ class ExplicitWalk(nn.Module):
             part = slice(start, min(start + size, batch))
             pairs = zip(captured, self.per_example, strict=True)
             yield part, [_some(value, part, batch) if each else value for value, each in pairs]
-
-    def _of_examples(self, captured: Sequence[Any]) -> list[Any]:
-        return [value for value, each in zip(captured, self.per_example, strict=True) if each]
 
     def _examples_at_once(self, captured: Sequence[Any], batch: int) -> int:
         rows = captured[0]
@@ -64,8 +62,8 @@ class ExplicitWalk(nn.Module):
         return max(1, -(-batch // count))
 
 
-def _leading(leaf: Any) -> int:
-    return leaf.shape[0] if isinstance(leaf, Tensor | Interval) else 0
+def _leading(leaf: Any) -> int | None:
+    return leaf.shape[0] if isinstance(leaf, Tensor | Interval) else None
 
 
 def _some(value: Any, part: slice, batch: int) -> Any:

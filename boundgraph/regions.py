@@ -30,6 +30,15 @@ class Region:
         """The smallest box that contains the region."""
         raise NotImplementedError
 
+    @property
+    def lower(self) -> Tensor:
+        """The lower ends of that box."""
+        return self.interval().lower
+
+    @property
+    def upper(self) -> Tensor:
+        return self.interval().upper
+
     def minimum(self, coefficients: Tensor) -> Tensor:
         """min over the region of <coefficients, x - center of the interval>, per row: (batch, rows)."""
         raise NotImplementedError

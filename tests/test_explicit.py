@@ -126,6 +126,17 @@ def test_compiled_kernels_give_the_same() -> None:
             torch.testing.assert_close(one, other, rtol=TOLERANCE, atol=TOLERANCE)
 
 
+@pytest.mark.parametrize("method", ["ibp", "crown-ibp", "crown"])
+def test_a_batch_of_none(method: str) -> None:
+    model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 4))
+    bounded, x, labels = boundgraph.compile(model, method), torch.rand(0, 3), torch.zeros(0, dtype=torch.long)
+    margins = bounded.margins(x, labels, eps=0.1)
+    margins.sum().backward()
+    assert margins.shape == (0, 3)
+    assert all((parameter.grad == 0).all() for parameter in model.parameters() if parameter.grad is not None)
+    assert bounded(x, eps=0.1).upper.shape == (0, 4)
+
+
 def test_second_derivatives() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 2)).double()

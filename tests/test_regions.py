@@ -255,3 +255,10 @@ def test_refused_arguments() -> None:
     ):
         with pytest.raises(RegionError, match=message):
             make()
+
+
+def test_ends_of_a_region_are_those_of_its_box() -> None:
+    x = torch.rand(2, 3)
+    for region in (LpBall(x, 0.1, 2, (0, 1)), LpBall(x, 0.1), Box(x - 0.1, x)):
+        assert torch.equal(region.lower, region.interval().lower)
+        assert torch.equal(region.upper, region.interval().upper)
