@@ -249,7 +249,7 @@ class _Run(fx.Interpreter):
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
         if target is tighten_rows:  # chunks of rows keep memory small, of which fake coefficients take none
-            args = (*args[:-1], sys.maxsize)
+            args = (*args[:-1], args[-1]._replace(memory=sys.maxsize))
         return super().call_function(target, args, kwargs)
 
     def follow(self, inputs: Sequence[Any] | Iterator[Any], shapes: list[tuple[int, ...]]) -> None:

@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_map, tree_unflatten
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
 
-from boundgraph.values import Interval, node_numel
+from boundgraph.values import Interval, examples_of, node_numel
 
 CHUNK = 32 * 2**20
 """Bytes that the largest coefficient tensor of a chunk may take: it bounds memory. Smaller chunks are not faster."""
@@ -48,7 +48,7 @@ class ExplicitWalk(nn.Module):
         for start in range(0, batch, size):
             part = slice(start, min(start + size, batch))
             pairs = zip(captured, self.per_example, strict=True)
-            yield part, [_some(value, part, batch) if each else value for value, each in pairs]
+            yield part, [examples_of(value, part, batch) if each else value for value, each in pairs]
 
     def _examples_at_once(self, captured: Sequence[Any], batch: int) -> int:
         rows = captured[0]
@@ -64,15 +64,6 @@ class ExplicitWalk(nn.Module):
 
 def _leading(leaf: Any) -> int | None:
     return leaf.shape[0] if isinstance(leaf, Tensor | Interval) else None
-
-
-def _some(value: Any, part: slice, batch: int) -> Any:
-    def cut(leaf: Any) -> Any:
-        if isinstance(leaf, Interval):
-            return leaf.examples(part)
-        return leaf[part] if _leading(leaf) == batch else leaf
-
-    return tree_map(cut, value)
 
 
 def run(walk: ExplicitWalk, captured: Sequence[Any]) -> Tensor:

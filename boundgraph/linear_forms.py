@@ -12,13 +12,16 @@ bound of a row is minus the lower bound of the negated row, so `sides="both"` st
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from boundgraph.errors import GraphError
 from boundgraph.values import Bounds, Interval, Line, Relaxation, node_numel
+from boundgraph.windows import Windows, cut, joined, whole
+
+Form = TypeVar("Form", Tensor, Windows)
 
 
 def identity(interval: Interval) -> Tensor:
@@ -48,8 +51,10 @@ def read_sides(distances: Tensor, center: Tensor, sides: str) -> Bounds:
     return Bounds(center + below, center - above)
 
 
-def add(first: Tensor, second: Tensor) -> Tensor:
+def add(first: Form, second: Form) -> Form:
     """Where paths join: a node used twice is bounded by the sum of what its users ask of it. Offsets add up too."""
+    if isinstance(first, Windows):
+        return joined(first, second)
     return first + second
 
 
@@ -63,7 +68,12 @@ def centred(relaxation: Relaxation, y: Interval, x: Interval) -> Relaxation:
     return Relaxation(*(moved(line) for line in relaxation))
 
 
-def moved(coefficients: Tensor, center: Tensor, pulled: Sequence[Tensor], centers: Sequence[Tensor]) -> Tensor:
+def moved(
+    coefficients: Tensor | Windows,
+    center: Tensor,
+    pulled: Sequence[Tensor | Windows],
+    centers: Sequence[Tensor],
+) -> Tensor:
     """The offset when <A, y> is replaced by sum_i <A_i, x_i>, and both are measured from centres."""
     offset = -inner(coefficients, center)
     for part, at in zip(pulled, centers, strict=True):
@@ -92,12 +102,15 @@ def total(offsets: Sequence[Tensor]) -> Tensor:
     return sum(offsets[1:], offsets[0])
 
 
-def lower_through(coefficients: Tensor, relaxation: Relaxation) -> tuple[Tensor, Tensor]:
+def lower_through(coefficients: Form, relaxation: Relaxation) -> tuple[Form, Tensor]:
     """Replace y = f(x) by lines in x: the coefficients of x, and the offset.
 
     # sound: with A >= 0, A y >= A (lower line of x); with A < 0, A y >= A (upper line of x).
     Written as A * upper + max(A, 0) * (lower - upper), which needs one more copy of A instead of two.
     """
+    if isinstance(coefficients, Windows):
+        pulled, offset = lower_through(coefficients.values, _cut_lines(relaxation, coefficients))
+        return coefficients._replace(values=pulled, inside=True), offset  # outside the image the lines are 0
     lower, upper = relaxation
     positive = coefficients.relu()
     pulled = coefficients * upper.slope.unsqueeze(1)
@@ -106,6 +119,13 @@ def lower_through(coefficients: Tensor, relaxation: Relaxation) -> tuple[Tensor,
     if upper.intercept is not None:
         terms.append(inner(coefficients, upper.intercept))
     return pulled, sum(terms[1:], terms[0]) if terms else coefficients.new_zeros(pulled.shape[:2])
+
+
+def _cut_lines(relaxation: Relaxation, windows: Windows) -> Relaxation:
+    def part(line: Line) -> Line:
+        return Line(cut(line.slope, windows), None if line.intercept is None else cut(line.intercept, windows))
+
+    return Relaxation(*map(part, relaxation))
 
 
 def lower_through_gradient(
@@ -168,8 +188,10 @@ def _difference(first: Tensor | None, second: Tensor | None) -> Tensor | None:
     return -second if first is None else first - second
 
 
-def inner(coefficients: Tensor, value: Tensor) -> Tensor:
+def inner(coefficients: Tensor | Windows, value: Tensor) -> Tensor:
     """<coefficients[example, row], value[example]>: (batch | 1, rows, *shape), (batch | 1, *shape) -> (batch, rows)."""
+    if isinstance(coefficients, Windows):
+        return inner(coefficients.values, cut(value, coefficients))
     if _channels_last(coefficients):  # flatten in the order of memory, or all coefficients would be copied
         coefficients, value = coefficients.movedim(2, -1), value.movedim(1, -1)
     rows, values = per_row(coefficients), per_example(value)
@@ -242,18 +264,54 @@ def laid_out_like(images: Tensor, others: Tensor) -> Tensor:
     return images
 
 
-def combined(coefficients: Tensor, *terms: tuple[Any, float]) -> Tensor | tuple[Tensor, ...]:
+Combined = Tensor | Windows | tuple[Tensor | Windows, ...]
+
+
+def combined(coefficients: Tensor | Windows, *terms: tuple[Any, float]) -> Combined:
     """Pull through sum_i factor_i * operand_i, for the operands that carry bounds."""
+    coefficients = _over_operands(coefficients, *(operand for operand, _ in terms))
     bounded = [(operand, factor) for operand, factor in terms if isinstance(operand, Interval)]
-    parts = [(sum_to(coefficients, operand.shape), factor) for operand, factor in bounded]
-    pulled = tuple(part if factor == 1 else factor * part for part, factor in parts)
+    parts = [(_summed_to_operand(coefficients, operand), factor) for operand, factor in bounded]
+    pulled = tuple(part if factor == 1 else _times(part, factor) for part, factor in parts)
     return pulled[0] if len(pulled) == 1 else pulled
 
 
-def scaled(coefficients: Tensor, x: Interval, constant: Any) -> Tensor:
-    """Pull through x * constant."""
-    factor = aligned(constant, coefficients) if isinstance(constant, Tensor) else constant
-    return sum_to(coefficients * factor, x.shape)
+def scaled(
+    coefficients: Tensor | Windows, x: Interval, constant: Any, product: Callable[..., Tensor] = torch.mul
+) -> Tensor | Windows:
+    """Pull through x * constant, or, with the product `torch.div`, through x / constant."""
+    coefficients = _over_operands(coefficients, x, constant)
+    if isinstance(coefficients, Tensor):
+        factor = aligned(constant, coefficients) if isinstance(constant, Tensor) else constant
+        return sum_to(product(coefficients, factor), x.shape)
+    if isinstance(constant, Tensor):
+        image = torch.broadcast_shapes(x.shape, constant.shape)[1:]
+        each = len(constant) if constant.dim() > len(image) else 1
+        constant = cut(constant.expand(each, *image), coefficients, outside=1).unsqueeze(1)
+    return _summed_to_operand(coefficients.of(product(coefficients.values, constant)), x)
+
+
+def _times(coefficients: Tensor | Windows, factor: float) -> Tensor | Windows:
+    if isinstance(coefficients, Windows):
+        return coefficients.of(factor * coefficients.values)
+    return factor * coefficients
+
+
+def _over_operands(coefficients: Tensor | Windows, *operands: Any) -> Tensor | Windows:
+    """The coefficients of what operands are broadcast to; a window of that is no window of what is broadcast."""
+    if isinstance(coefficients, Tensor):
+        return coefficients
+    shapes = [operand.shape for operand in operands if isinstance(operand, Interval | Tensor)]
+    image = torch.broadcast_shapes(*shapes)[2:]
+    same = all(operand.shape[2:] == image for operand in operands if isinstance(operand, Interval))
+    return coefficients if same else whole(coefficients)
+
+
+def _summed_to_operand(coefficients: Tensor | Windows, operand: Interval) -> Tensor | Windows:
+    if isinstance(coefficients, Tensor):
+        return sum_to(coefficients, operand.shape)
+    shape = operand.shape if coefficients.field is None else torch.Size((*operand.shape[:2], *coefficients.sizes))
+    return coefficients._replace(values=sum_to(coefficients.values, shape), image=operand.shape[2:])
 
 
 def broadcast_checked(result: Interval, *operands: Any) -> Interval:

@@ -11,6 +11,8 @@ import ctypes
 import functools
 import os
 
+import torch
+
 _SWITCH = "BOUNDGRAPH_KEEP_FREED_MEMORY"
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # <malloc.h> of glibc
 _LARGEST = 2**31 - 1
@@ -33,3 +35,20 @@ def keep_freed_blocks() -> bool:
         return all(library.mallopt(option, value) == 1 for option, value in options.items())
     except (OSError, AttributeError, TypeError):
         return False
+
+
+_ASSUMED = 2**30
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that is free on a device; 1 GiB where that is not told, and in traced graphs, which should not vary."""
+    if torch.compiler.is_compiling():
+        return _ASSUMED
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    if device.type != "cpu":
+        return _ASSUMED
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return _ASSUMED

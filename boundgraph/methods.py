@@ -7,7 +7,6 @@ from functools import partial
 from typing import NamedTuple
 
 from boundgraph.relaxations import LOWER_SLOPES
-from boundgraph.tightening import MEMORY
 from passes import cleanup, crown, interval, layout, loss, primal, specification, tightening
 from passes.graphs import Pass
 
@@ -35,9 +34,9 @@ def crown_ibp(*, slope: str = "adaptive") -> Pipeline:
     return (*PREPARE, interval.forward, tightening.first_layer, loss.fuse, backward, loss.with_shift, *CLEAN)
 
 
-def crown_full(*, slope: str = "adaptive", memory: int = MEMORY) -> Pipeline:
+def crown_full(*, slope: str = "adaptive", memory_budget: int | None = None) -> Pipeline:
     """CROWN (Zhang et al. 2018): a walk for every pre-activation too, intersected with IBP; tighter and slower."""
-    tighten = partial(tightening.preactivations, slope=slope, memory=memory)
+    tighten = partial(tightening.preactivations, slope=slope, memory_budget=memory_budget)
     backward = partial(crown.backward, slope=slope)
     return (*PREPARE, interval.forward, tighten, loss.fuse, backward, loss.with_shift, *CLEAN)
 
@@ -64,7 +63,8 @@ def method(name: str, **options: object) -> Pipeline:
     """The passes of a method with options, for `compile(model, method=...)`.
 
     slope ("crown-ibp", "crown"): lower line of unstable ReLU-like neurons, one of "adaptive", "zero", "one", "same".
-    memory ("crown"): bytes that the largest coefficient tensor of a chunk of rows may take.
+    memory_budget ("crown"): bytes that the walks of pre-activations may take at once, beside the bounds themselves;
+    half of what is free if not given. Rows walk in chunks that fit, of one row at least; the bounds are the same.
 
     Raises:
         ValueError: an unknown name, option or slope; the message lists what there is.

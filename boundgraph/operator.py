@@ -26,6 +26,7 @@ class Operator:
         element-wise relaxation of lines, pulled through by `linear_forms.lower_through`.
     backward: for a linear function: (coefficients, *arguments) -> coefficients of its operand, its adjoint, or a tuple
         of them, in argument order, when several operands carry bounds.
+    windowed: whether `backward` also takes `Windows`, coefficients on one window of each image per tile.
     gradient: (upstream, coefficients, *arguments) -> the gradient of `backward`, or of `through`, with respect to each
         argument, None where none is wanted. Without it autograd runs the step again to find out.
     centred: like `relax`, with the interval of the result first: lines measured from the centres of both; saves work
@@ -44,6 +45,7 @@ class Operator:
     relax: Callable[..., Any] | None = None
     through: Callable[..., Any] | None = None
     backward: Callable[..., Any] | None = None
+    windowed: bool = False
     gradient: Callable[..., Any] | None = None
     centred: Callable[..., Any] | None = None
     unstable: Callable[..., Any] | None = None

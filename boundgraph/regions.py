@@ -16,6 +16,7 @@ from torch import Tensor
 from boundgraph.errors import RegionError
 from boundgraph.linear_forms import inner, per_example, per_row, summed_to
 from boundgraph.values import Interval
+from boundgraph.windows import Windows
 
 Limit = float | Tensor
 
@@ -169,8 +170,10 @@ def _within(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
     return torch.minimum(torch.maximum(value, low), high)
 
 
-def minimum_on_box(coefficients: Tensor, radius: Tensor) -> Tensor:
+def minimum_on_box(coefficients: Tensor | Windows, radius: Tensor) -> Tensor:
     """min <A, x - center> = -<|A|, radius>: each coordinate moves to the end that hurts most."""
+    if isinstance(coefficients, Windows):
+        return -inner(coefficients.of(coefficients.values.abs()), radius)
     return -inner(coefficients.abs(), radius)
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 
 class Interval:
@@ -82,7 +83,7 @@ class Interval:
         radius = rule(self._radius.expand_as(self._center))
         return Interval.around(rule(self._center), radius[: self._radius.shape[0]])
 
-    def examples(self, part: slice) -> Interval:
+    def examples(self, part: slice | Tensor) -> Interval:
         """The interval of some examples of the batch."""
         if self._center is None or self._radius is None:
             return Interval(self.lower[part], self.upper[part])
@@ -177,6 +178,17 @@ def intersect(first: Interval, second: Interval) -> Interval:
     then the hull of the two facing ends is returned."""
     lower, upper = torch.maximum(first.lower, second.lower), torch.minimum(first.upper, second.upper)
     return Interval(torch.minimum(lower, upper), torch.maximum(lower, upper))
+
+
+def examples_of(value: Any, part: slice | Tensor, batch: int) -> Any:
+    """Some examples of all that has a dimension of `batch` examples; what is the same for all has one of 1."""
+
+    def cut(leaf: Any) -> Any:
+        if isinstance(leaf, Interval):
+            return leaf.examples(part)
+        return leaf[part] if isinstance(leaf, Tensor) and leaf.shape[0] == batch else leaf
+
+    return tree_map(cut, value)
 
 
 def node_numel(interval: Interval) -> int:

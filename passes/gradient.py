@@ -15,11 +15,10 @@ import torch
 from torch import fx
 from torch.fx._lazy_graph_module import _LazyGraphModule
 
-from boundgraph import linear_forms, regions, values
+from boundgraph import linear_forms, regions
 from boundgraph.capture import graph_module
 from boundgraph.explicit import ExplicitWalk, run
 from boundgraph.gradients import gradient_of
-from boundgraph.ops import batch_norm
 from passes.graphs import (
     add_input,
     ancestors,
@@ -30,6 +29,7 @@ from passes.graphs import (
     mapped,
     model_of,
     node_argument,
+    per_example,
     reached_from,
     walks_of,
 )
@@ -65,7 +65,7 @@ def explicit(module: fx.GraphModule) -> Outlined:
         _module(_forward(steps, captured, [])),
         _module(_forward(steps, captured, backward.residuals)),
         _module(backward.graph),
-        tuple(_per_example(node) for node in captured),
+        tuple(map(per_example, captured)),
     )
     graph = fx.Graph()
     copies: dict[fx.Node, Any] = {}
@@ -169,16 +169,3 @@ def accumulated(first: Any, second: Any) -> Any:
     if isinstance(first, torch.Tensor):
         return first + second
     return type(first)(*(accumulated(a, b) for a, b in zip(first, second, strict=True)))
-
-
-def _per_example(node: fx.Node) -> bool | None:
-    """Whether a captured value has a dimension of examples: yes, no, or None where the graph does not tell."""
-    if kind(node) != "exact" or node.target in (values.radius_of, values.center_of):
-        return True
-    return None if _depends_on_inputs(node) else False
-
-
-def _depends_on_inputs(node: fx.Node) -> bool:
-    if node.target is batch_norm.batch_scale_and_shift:  # statistics of all examples together
-        return False
-    return node.op == "placeholder" or any(_depends_on_inputs(source) for source in node.all_input_nodes)

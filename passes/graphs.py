@@ -16,9 +16,10 @@ from typing import Any, NamedTuple, cast
 import networkx
 from torch import fx, nn
 
-from boundgraph import operator
+from boundgraph import operator, values
 from boundgraph.capture import Constants, graph_module
 from boundgraph.operator import Operator
+from boundgraph.ops import batch_norm
 
 Pass = Callable[[fx.GraphModule], fx.GraphModule]
 
@@ -140,3 +141,16 @@ def ancestors(node: fx.Node) -> set[fx.Node]:
     """All nodes that `node` depends on."""
     edges = networkx.DiGraph((n, s) for n in node.graph.nodes for s in n.all_input_nodes)
     return networkx.descendants(edges, node) if node in edges else set()
+
+
+def per_example(node: fx.Node) -> bool | None:
+    """Whether the value of a node of bounds has a dimension of examples: yes, no, or None where that is not known."""
+    if kind(node) != "exact" or node.target in (values.radius_of, values.center_of):
+        return True
+    return None if _depends_on_inputs(node) else False
+
+
+def _depends_on_inputs(node: fx.Node) -> bool:
+    if node.target is batch_norm.batch_scale_and_shift:  # statistics of all examples together
+        return False
+    return node.op == "placeholder" or any(map(_depends_on_inputs, node.all_input_nodes))

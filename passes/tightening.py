@@ -7,7 +7,7 @@ from typing import Any
 from torch import fx
 
 from boundgraph import regions
-from boundgraph.tightening import MEMORY, tighten_rows
+from boundgraph.tightening import Rows, tighten_rows
 from passes.crown import Walk, relaxation
 from passes.graphs import (
     add_input,
@@ -18,22 +18,25 @@ from passes.graphs import (
     kind,
     node_arguments,
     operator_of,
+    per_example,
     rebuilt,
     request_of,
 )
 
 
-def preactivations(module: fx.GraphModule, *, slope: str = "adaptive", memory: int = MEMORY) -> fx.GraphModule:
-    """Bound the operands of non-linear nodes by a CROWN walk each, in chunks of rows of at most `memory` bytes.
+def preactivations(
+    module: fx.GraphModule, *, slope: str = "adaptive", memory_budget: int | None = None
+) -> fx.GraphModule:
+    """Bound the operands of non-linear nodes by a CROWN walk each, in chunks of rows that fit into the memory budget.
 
     Before: a graph of intervals.
     After:  each operand `p` of a non-linear node has a node `p_tightened`, the intersection of its interval with the
             bounds of a nested walk graph, run for the rows whose neurons are unstable; later nodes read that instead.
     """
-    return _tighten(module, slope, memory, through_relaxations=True)
+    return _tighten(module, slope, memory_budget, through_relaxations=True)
 
 
-def first_layer(module: fx.GraphModule, *, memory: int = MEMORY) -> fx.GraphModule:
+def first_layer(module: fx.GraphModule) -> fx.GraphModule:
     """Bound what is linear in an l_p ball by the ball's own dual norm, instead of by its box.
 
     Before: a graph of intervals.
@@ -42,10 +45,10 @@ def first_layer(module: fx.GraphModule, *, memory: int = MEMORY) -> fx.GraphModu
     """
     if not request_of(module).balls:
         return module
-    return _tighten(module, "adaptive", memory, through_relaxations=False)
+    return _tighten(module, "adaptive", None, through_relaxations=False)
 
 
-def _tighten(module: fx.GraphModule, slope: str, memory: int, through_relaxations: bool) -> fx.GraphModule:
+def _tighten(module: fx.GraphModule, slope: str, memory: int | None, through_relaxations: bool) -> fx.GraphModule:
     graph = fx.Graph()
     copies: dict[fx.Node, Any] = {}
     relaxations: dict[fx.Node, fx.Node] = {}
@@ -92,26 +95,35 @@ def _emit_tightened(
     copies: dict[fx.Node, fx.Node],
     relaxations: dict[fx.Node, fx.Node],
     walks: dict[str, fx.GraphModule],
-    memory: int,
+    memory: int | None,
 ) -> fx.Node:
     operand = body[-1]
     name = operand.meta["of"]
-    walk, captured = _nested_walk(module, graph, body, relaxations)
+    walk, each, shared = _nested_walk(module, graph, body, relaxations)
     walks[f"{name}_walk"] = walk
     held = graph.create_node("get_attr", f"{name}_walk", name=f"{name}_walk")
     held.meta["kind"] = "walk"
     op = operator_of(reader)
     assert op is not None
     mask = None
-    relaxed = any(kind(outer) == "relaxation" for outer in captured)
+    relaxed = any(kind(outer) == "relaxation" for outer in (*each, *shared))
     if op.unstable is not None and relaxed and _reads_once(copies, operand):
         args = fx.node.map_arg(reader.args, lambda n: copies[n])
         mask = emit(graph, op.unstable, args, "exact", f"{name}_unstable", reader)
+    rows = Rows(bool(each) and all(map(_takes_windows, body)), memory)
     tightened = emit(
-        graph, tighten_rows, (held, operand, mask, captured, memory), "interval", f"{name}_tightened", operand
+        graph, tighten_rows, (held, operand, mask, each, shared, rows), "interval", f"{name}_tightened", operand
     )
     tightened.meta.update(of=name)
     return tightened
+
+
+def _takes_windows(node: fx.Node) -> bool:
+    """Whether the step of the walk at an interval goes from windows to windows."""
+    if node.target in (regions.interval, tighten_rows):
+        return True
+    op = operator_of(node)
+    return op is not None and (op.windowed or (op.relax is not None and op.through is None))
 
 
 def _reads_once(copies: dict[fx.Node, fx.Node], operand: fx.Node) -> bool:
@@ -122,8 +134,12 @@ def _reads_once(copies: dict[fx.Node, fx.Node], operand: fx.Node) -> bool:
 
 def _nested_walk(
     module: fx.GraphModule, outer: fx.Graph, body: list[fx.Node], relaxations: dict[fx.Node, fx.Node]
-) -> tuple[fx.GraphModule, list[fx.Node]]:
-    """A graph (rows, *captured) -> how far the rows can fall below their centres, and the outer nodes it captures."""
+) -> tuple[fx.GraphModule, list[fx.Node], list[fx.Node]]:
+    """A graph (rows, *captured) -> how far the rows can fall below their centres, and the outer nodes it captures.
+
+    These are, first, all that have a dimension of examples, and then the others; where that is not known, and where a
+    ball belongs to all examples together, they are not told apart, and the first list is empty.
+    """
     graph = fx.Graph()
     rows = add_input(graph, "rows")
     rows.meta["kind"] = "form"
@@ -136,7 +152,14 @@ def _nested_walk(
             inside[node].meta.update(node.meta)
         return inside[node]
 
-    walk = Walk(graph, outer, capture, lambda node: capture(relaxations[node]), request_of(module).balls)
+    balls = request_of(module).balls
+    walk = Walk(graph, outer, capture, lambda node: capture(relaxations[node]), balls)
     offsets = walk.run(body, {body[-1]: rows})
     graph.output(walk.total(offsets))
-    return rebuilt(module, graph, {}), list(inside)
+    known = {node: per_example(node) for node in inside}
+    if balls or None in known.values():
+        return rebuilt(module, graph, {}), [], list(inside)
+    each, shared = [n for n in inside if known[n]], [n for n in inside if not known[n]]
+    for node in reversed((*each, *shared)):
+        rows.append(inside[node])
+    return rebuilt(module, graph, {}), each, shared

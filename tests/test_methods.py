@@ -147,6 +147,6 @@ def test_pass_names() -> None:
     assert pass_name(crown.backward) == "crown.backward"
     assert pass_name(partial(crown.backward, slope="one")) == "crown.backward(slope=one)"
     assert pass_name(layout.channels_last) == "layout.channels_last"
-    assert pass_name(partial(tightening.preactivations, slope="zero", memory=8)) == (
-        "tightening.preactivations(slope=zero, memory=8)"
+    assert pass_name(partial(tightening.preactivations, slope="zero", memory_budget=8)) == (
+        "tightening.preactivations(slope=zero, memory_budget=8)"
     )

@@ -126,7 +126,7 @@ def test_walking_all_rows_or_the_unstable_ones(
 @pytest.mark.parametrize("memory", [1, 5_000])
 def test_chunks_change_nothing(networks: ModuleType, name: str, memory: int) -> None:
     model, inputs = networks.build(name), networks.inputs(name, batch=3)
-    whole, pieces = (boundgraph.compile(model, boundgraph.method("crown", memory=m)) for m in (2**30, memory))
+    whole, pieces = (boundgraph.compile(model, boundgraph.method("crown", memory_budget=m)) for m in (2**30, memory))
     for options in ({"eps": 0.2}, {"eps": 0.5, "norm": 2, "clip": (0.0, 1.0)}):
         for one, other in zip(whole(*inputs, **options)[:2], pieces(*inputs, **options)[:2], strict=True):
             torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-11)

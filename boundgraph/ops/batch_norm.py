@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from boundgraph.errors import GraphError
 from boundgraph.operator import Operator, Refused, register
 from boundgraph.values import Interval
+from boundgraph.windows import on_values
 
 aten = torch.ops.aten
 
@@ -29,6 +30,7 @@ def interval(x: Interval, scale: Tensor, shift: Tensor) -> Interval:
     return Interval.around(forward(x.center, scale, shift), x.radius * _per_channel(scale.abs(), x.center))
 
 
+@on_values
 def backward(coefficients: Tensor, x: Interval, scale: Tensor, shift: Tensor) -> Tensor:
     return coefficients * _per_channel(scale, x.center)
 
@@ -56,8 +58,8 @@ def batch_scale_and_shift(
 
 
 CHANNEL_AFFINE = register(
-    Operator(name="channel_affine", forward=forward, interval=interval, backward=backward)
-)  # fmt: skip
+    Operator(name="channel_affine", forward=forward, interval=interval, backward=backward, windowed=True)
+)
 
 
 def batch_norm(

@@ -13,6 +13,7 @@ from boundgraph.errors import GraphError
 from boundgraph.linear_forms import fold_rows, laid_out_like, unfold_rows
 from boundgraph.operator import Operator, Refused, register
 from boundgraph.values import Interval
+from boundgraph.windows import Field, Windows, fitted, within
 
 aten = torch.ops.aten
 
@@ -55,9 +56,19 @@ def interval_channels_last(x: Interval, weight: Tensor, bias: Tensor | None = No
     return Interval.around(center, radius)
 
 
-def backward(coefficients: Tensor, x: Interval, weight: Tensor, bias: Tensor | None = None, *options: Any) -> Tensor:
+def backward(
+    coefficients: Tensor | Windows, x: Interval, weight: Tensor, bias: Tensor | None = None, *options: Any
+) -> Tensor | Windows:
     """The adjoint of a convolution: the transposed one, onto exactly the positions of the input."""
     geometry = _Geometry.of(weight, *options)
+    if isinstance(coefficients, Windows):
+        if coefficients.field is not None:
+            return _larger_windows(coefficients, coefficients.field, x, weight, geometry)
+        return coefficients.of(_adjoint(coefficients.values, x, weight, geometry))
+    return _adjoint(coefficients, x, weight, geometry)
+
+
+def _adjoint(coefficients: Tensor, x: Interval, weight: Tensor, geometry: _Geometry) -> Tensor:
     pull = _sub_pixel if _worth_sub_pixels(coefficients, weight, geometry) else _transposed
     return unfold_rows(pull(fold_rows(coefficients), weight, geometry, x.shape[2:]), coefficients)
 
@@ -103,6 +114,18 @@ def _transposed(folded: Tensor, weight: Tensor, geometry: _Geometry, positions: 
     for dim, (start, size) in enumerate(zip(before, positions, strict=True)):  # one more zero behind; its stride is 1
         pulled = pulled.narrow(dim + 2, start, size)
     return pulled
+
+
+def _larger_windows(windows: Windows, field: Field, x: Interval, weight: Tensor, geometry: _Geometry) -> Windows:
+    """The window of inputs that a window of outputs sees: the transposed convolution without padding, since both begin
+    where they begin, and the zeros around the image are no part of the input."""
+    stride, zeros = geometry.stride, [0] * len(geometry.stride)
+    options = (None, stride, zeros, zeros, geometry.groups, geometry.dilation)
+    values = _TRANSPOSED[len(stride)](fold_rows(within(windows).values), weight, *options)
+    begin = tuple(s * start - b for s, start, b in zip(stride, field.start, geometry.before, strict=True))
+    steps = tuple(s * step for s, step in zip(stride, field.stride, strict=True))
+    larger = unfold_rows(values, windows.values)
+    return fitted(Windows(larger, windows.tiles, Field(steps, begin), tuple(x.shape[2:]), inside=False))
 
 
 def _of_weight(folded: Tensor, arrived: Tensor, weight: Tensor, geometry: _Geometry) -> Tensor:
@@ -191,6 +214,7 @@ CONV = register(
         interval=interval,
         backward=backward,
         gradient=gradient,
+        windowed=True,
         spellings=(
             *(F.conv1d, F.conv2d, F.conv3d),
             *(aten.conv1d.default, aten.conv2d.default, aten.conv3d.default),

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from boundgraph.linear_forms import aligned, broadcast_checked, sum_to
+from boundgraph.linear_forms import broadcast_checked, scaled
 from boundgraph.operator import Operator, Refused, register
 from boundgraph.values import Interval
+from boundgraph.windows import Windows
 
 aten = torch.ops.aten
 
@@ -23,10 +24,8 @@ def interval(x: Interval, y: Any) -> Interval:
     return broadcast_checked(Interval.around(x.center / y, x.radius / abs(y)), x, y)
 
 
-def backward(coefficients: Tensor, x: Interval, y: Any) -> Tensor:
-    # not times 1 / y, which for an integer tensor y has the default dtype
-    divisor = aligned(y, coefficients) if isinstance(y, Tensor) else y
-    return sum_to(coefficients / divisor, x.shape)
+def backward(coefficients: Tensor | Windows, x: Interval, y: Any) -> Tensor | Windows:
+    return scaled(coefficients, x, y, torch.div)
 
 
 def _without_rounding(x: Any, y: Any, rounding_mode: str | None = None) -> tuple:
@@ -41,6 +40,7 @@ DIV = register(
         forward=forward,
         interval=interval,
         backward=backward,
+        windowed=True,
         spellings=(operator.truediv, operator.itruediv, torch.true_divide, aten.div.Tensor, aten.div_.Tensor,
                    aten.div.Scalar, *((name, _without_rounding) for name in
                                       (torch.div, torch.divide, "div", "div_", "divide"))),

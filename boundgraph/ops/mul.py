@@ -11,6 +11,7 @@ from torch import Tensor
 from boundgraph.linear_forms import broadcast_checked, scaled
 from boundgraph.operator import Operator, register
 from boundgraph.values import Interval
+from boundgraph.windows import Windows
 
 aten = torch.ops.aten
 
@@ -25,7 +26,7 @@ def interval(x: Any, y: Any) -> Interval:
     return broadcast_checked(Interval.around(bounded.center * constant, bounded.radius * abs(constant)), x, y)
 
 
-def backward(coefficients: Tensor, x: Any, y: Any) -> Tensor:
+def backward(coefficients: Tensor | Windows, x: Any, y: Any) -> Tensor | Windows:
     return scaled(coefficients, *_sorted(x, y))
 
 
@@ -39,6 +40,7 @@ MUL = register(
         forward=forward,
         interval=interval,
         backward=backward,
+        windowed=True,
         operands=("x", "y"),
         spellings=(operator.mul, operator.imul, torch.mul, torch.multiply, "mul", "mul_", "multiply", aten.mul.Tensor,
                    aten.mul_.Tensor, aten.mul.Scalar),

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from boundgraph.operator import Operator, register
 from boundgraph.values import Interval
+from boundgraph.windows import on_values
 
 aten = torch.ops.aten
 
@@ -21,6 +22,7 @@ def interval(x: Interval) -> Interval:
     return Interval.around(-x.center, x.radius)
 
 
+@on_values
 def backward(coefficients: Tensor, x: Interval) -> Tensor:
     return -coefficients
 
@@ -31,6 +33,7 @@ NEG = register(
         forward=forward,
         interval=interval,
         backward=backward,
+        windowed=True,
         spellings=(operator.neg, torch.neg, torch.negative, "neg", "neg_", "negative", aten.neg.default),
     )
 )

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from boundgraph.linear_forms import broadcast_checked, combined
+from boundgraph.linear_forms import Combined, broadcast_checked, combined
 from boundgraph.operator import Operator, register
 from boundgraph.values import Interval, center_of, radius_of
+from boundgraph.windows import Windows
 
 aten = torch.ops.aten
 
@@ -25,7 +26,7 @@ def interval(x: Any, y: Any, alpha: float = 1) -> Interval:
     return broadcast_checked(Interval.around(center, sum(radii[1:], radii[0])), x, y)
 
 
-def backward(coefficients: Tensor, x: Any, y: Any, alpha: float = 1) -> Tensor | tuple[Tensor, ...]:
+def backward(coefficients: Tensor | Windows, x: Any, y: Any, alpha: float = 1) -> Combined:
     return combined(coefficients, (x, 1), (y, -alpha))
 
 
@@ -39,6 +40,7 @@ SUB = register(
         forward=forward,
         interval=interval,
         backward=backward,
+        windowed=True,
         operands=("x", "y"),
         joint=True,
         spellings=(operator.sub, operator.isub, torch.sub, torch.subtract, "sub", "sub_", "subtract", aten.sub.Tensor,
