@@ -19,7 +19,7 @@ from torch import Tensor
 
 from boundgraph.errors import GraphError
 from boundgraph.values import Bounds, Interval, Line, Relaxation, node_numel
-from boundgraph.windows import Windows, cut, joined, whole
+from boundgraph.windows import Windows, channels_last, cut, joined, places, whole
 
 Form = TypeVar("Form", Tensor, Windows)
 
@@ -122,8 +122,10 @@ def lower_through(coefficients: Form, relaxation: Relaxation) -> tuple[Form, Ten
 
 
 def _cut_lines(relaxation: Relaxation, windows: Windows) -> Relaxation:
+    at = None if windows.field is None else places(windows)
+
     def part(line: Line) -> Line:
-        return Line(cut(line.slope, windows), None if line.intercept is None else cut(line.intercept, windows))
+        return Line(cut(line.slope, windows, at), None if line.intercept is None else cut(line.intercept, windows, at))
 
     return Relaxation(*map(part, relaxation))
 
@@ -161,14 +163,14 @@ def _wanted(tensor: Tensor | None) -> bool:
 
 
 def _summed_over_rows(coefficients: Tensor) -> Tensor:
-    if _channels_last(coefficients):  # summed in the order of memory
+    if channels_last(coefficients):  # summed in the order of memory
         return coefficients.movedim(2, -1).sum(1).movedim(-1, 1)
     return coefficients.sum(1)
 
 
 def _over_rows(weights: Tensor, coefficients: Tensor) -> Tensor:
     """The sum over the rows of weight * A: (batch, *node_shape)."""
-    if _channels_last(coefficients):
+    if channels_last(coefficients):
         return _over_rows(weights, coefficients.movedim(2, -1)).movedim(-1, 1)
     total = weights.unsqueeze(1) @ per_row(coefficients)
     return total.reshape(total.shape[0], *coefficients.shape[2:])
@@ -192,7 +194,7 @@ def inner(coefficients: Tensor | Windows, value: Tensor) -> Tensor:
     """<coefficients[example, row], value[example]>: (batch | 1, rows, *shape), (batch | 1, *shape) -> (batch, rows)."""
     if isinstance(coefficients, Windows):
         return inner(coefficients.values, cut(value, coefficients))
-    if _channels_last(coefficients):  # flatten in the order of memory, or all coefficients would be copied
+    if channels_last(coefficients):  # flatten in the order of memory, or all coefficients would be copied
         coefficients, value = coefficients.movedim(2, -1), value.movedim(1, -1)
     rows, values = per_row(coefficients), per_example(value)
     if rows.shape[0] == 1:  # one set of coefficients for all examples: a plain matrix product
@@ -201,15 +203,6 @@ def inner(coefficients: Tensor | Windows, value: Tensor) -> Tensor:
         return rows @ values[0]
     # a row times a matrix: CPU libraries are ten times slower at a batch of matrices times columns
     return torch.matmul(values.unsqueeze(1), rows.mT).squeeze(1)
-
-
-def _channels_last(coefficients: Tensor) -> bool:
-    """Whether channels, dimension 2 of coefficients over an image, lie next to each other in memory."""
-    return coefficients.dim() > 3 and _adjacent(coefficients, 2)
-
-
-def _adjacent(tensor: Tensor, dim: int) -> bool:
-    return tensor.stride(dim) == 1 and tensor.shape[dim] > 1
 
 
 def per_row(coefficients: Tensor) -> Tensor:
@@ -259,7 +252,7 @@ def reshaped_to(coefficients: Tensor, x: Interval) -> Tensor:
 
 def laid_out_like(images: Tensor, others: Tensor) -> Tensor:
     """The images with channels last in memory if the others have them so; else, and for anything else, as they are."""
-    if images.dim() == others.dim() == 4 and _adjacent(others, 1):
+    if images.dim() == others.dim() == 4 and others.stride(1) == 1 and others.shape[1] > 1:
         return images.contiguous(memory_format=torch.channels_last)
     return images
 

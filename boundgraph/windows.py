@@ -83,28 +83,51 @@ def on_values(rule: Callable[..., Tensor]) -> Callable[..., Tensor | Windows]:
     return step
 
 
-def cut(value: Tensor, windows: Windows, outside: float = 0) -> Tensor:
-    """The windows of a value (batch | 1, channels, *image): (tiles | 1, channels, *window), `outside` beyond its edges."""
-    shared = len(value) == 1
+class Places(NamedTuple):
+    """The pixels that windows hold. pixel: their number in the image, (tiles, *window); inside: which of them there are,
+    None for all."""
+
+    pixel: Tensor
+    inside: Tensor | None
+
+
+def places(windows: Windows) -> Places:
+    axes, index = _axes(windows), torch.zeros_like(windows.tiles.example)
+    for axis, size in zip(axes, windows.image, strict=True):
+        index = index.unsqueeze(-1) * size + _along_last(axis.clamp(0, size - 1), index.dim() + 1)
+    return Places(index, None if windows.fits else _in_image(axes, windows.image))
+
+
+def cut(value: Tensor, windows: Windows, at: Places | None = None, outside: float = 0) -> Tensor:
+    """The windows of a value (batch | 1, channels, *image), `outside` beyond it: (tiles | 1, channels, *window).
+
+    at: `places(windows)`, if it is known already.
+    """
     if windows.field is None:
-        return value if shared else value.index_select(0, windows.tiles.example)
-    index = torch.zeros_like(windows.tiles.example) if shared else windows.tiles.example
-    places = _places(windows)
-    for place, size in zip(places, windows.image, strict=True):
-        index = index.unsqueeze(-1) * size + _along_last(place.clamp(0, size - 1), index.dim() + 1)
+        return value if len(value) == 1 else value.index_select(0, windows.tiles.example)
+    index, inside = places(windows) if at is None else at
+    if len(value) > 1:
+        first = windows.tiles.example * math.prod(windows.image)
+        index = index + first.reshape(-1, *[1] * (index.dim() - 1))
     # with channels last in memory this copies runs of channels
     pixels = value.movedim(1, -1).reshape(-1, value.shape[1])
     found = pixels.index_select(0, index.flatten()).unflatten(0, index.shape)
-    if not windows.fits:
-        found = torch.where(_in_image(places, windows.image).unsqueeze(-1), found, outside)
-    return found.movedim(-1, 1).contiguous()
+    if inside is not None:
+        found = torch.where(inside.unsqueeze(-1), found, outside)
+    found = found.movedim(-1, 1)
+    return found if channels_last(windows.values) else found.contiguous()
+
+
+def channels_last(coefficients: Tensor) -> bool:
+    """Whether channels, dimension 2 of coefficients over an image, lie next to each other in memory."""
+    return coefficients.dim() > 3 and coefficients.stride(2) == 1 and coefficients.shape[2] > 1
 
 
 def within(windows: Windows) -> Windows:
     """Zero beyond the edges of the image: what a step says of places outside is about padding, not about the node."""
     if windows.inside or windows.fits:
         return windows._replace(inside=True)
-    mask = _in_image(_places(windows), windows.image)
+    mask = _in_image(_axes(windows), windows.image)
     return windows._replace(values=windows.values * mask[:, None, None], inside=True)
 
 
@@ -166,17 +189,17 @@ def _begin(windows: Windows, dim: int) -> Tensor:
     return windows.tiles.position[:, dim] * windows.field.stride[dim] + windows.field.start[dim]
 
 
-def _places(windows: Windows) -> list[Tensor]:
-    """Per dimension the places in the image that the windows hold: (tiles, window)."""
+def _axes(windows: Windows) -> list[Tensor]:
+    """Per dimension where in the image the windows lie: (tiles, window)."""
     device = windows.values.device
     return [_begin(windows, dim).unsqueeze(1) + torch.arange(n, device=device) for dim, n in enumerate(windows.sizes)]
 
 
-def _in_image(places: Sequence[Tensor], image: Sequence[int]) -> Tensor:
-    """Which places are in the image: (tiles, *window)."""
-    mask = torch.ones(len(places[0]), dtype=torch.bool, device=places[0].device)
-    for place, size in zip(places, image, strict=True):
-        mask = mask.unsqueeze(-1) & _along_last((place >= 0) & (place < size), mask.dim() + 1)
+def _in_image(axes: Sequence[Tensor], image: Sequence[int]) -> Tensor:
+    """Which pixels are in the image: (tiles, *window)."""
+    mask = torch.ones(len(axes[0]), dtype=torch.bool, device=axes[0].device)
+    for axis, size in zip(axes, image, strict=True):
+        mask = mask.unsqueeze(-1) & _along_last((axis >= 0) & (axis < size), mask.dim() + 1)
     return mask
 
 
