@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
@@ -51,15 +52,20 @@ class ExplicitWalk(nn.Module):
             yield part, [examples_of(value, part, batch) if each else value for value, each in pairs]
 
     def _examples_at_once(self, captured: Sequence[Any], batch: int) -> int:
-        rows = captured[0]
         unknown = [value for value, each in zip(captured, self.per_example, strict=True) if each is None]
-        if rows.device.type != "cpu" or any(isinstance(leaf, Tensor) for leaf in tree_leaves(unknown)):
+        if any(isinstance(leaf, Tensor) for leaf in tree_leaves(unknown)):
             return max(1, batch)
-        nodes = [value for value in captured if isinstance(value, Interval)]
-        numel = max([rows[0, 0].numel() if rows.numel() else 1, *(node_numel(value) for value in nodes)])
-        most = CHUNK // max(1, rows.shape[1] * numel * rows.element_size())
+        most = self.most_rows(captured) // max(1, captured[0].shape[1])
         count = max(1, -(-batch // max(1, most)))
         return max(1, -(-batch // count))
+
+    def most_rows(self, captured: Sequence[Any]) -> int:
+        """How many rows, of all examples of a chunk, may walk at once; on accelerators there is no limit."""
+        rows = captured[0]
+        if rows.device.type != "cpu":
+            return sys.maxsize
+        nodes = [node_numel(value) for value in captured if isinstance(value, Interval)]
+        return CHUNK // (max(1, rows[:1, :1].numel(), *nodes) * rows.element_size())
 
 
 def _leading(leaf: Any) -> int | None:
@@ -78,8 +84,16 @@ def run(walk: ExplicitWalk, captured: Sequence[Any]) -> Tensor:
     leaves, structure = tree_flatten(captured)
     if torch.is_grad_enabled() and any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in leaves):
         return cast(Tensor, _Differentiable.apply(walk, structure, batch, *leaves))
-    parts = [walk.plain_graph(*part)[0] for _, part in walk.chunks(captured, batch)]
+    parts = [_distances(walk, part) for _, part in walk.chunks(captured, batch)]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _distances(walk: ExplicitWalk, captured: list[Any]) -> Tensor:
+    """Without a gradient the rows of an example may be divided, too: a thousand classes are a thousand rows."""
+    rows, *others = captured
+    several = rows.split(max(1, walk.most_rows(captured) // max(1, len(rows))), dim=1)
+    parts = [walk.plain_graph(part, *others)[0] for part in several]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 
 class _Differentiable(torch.autograd.Function):

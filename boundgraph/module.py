@@ -28,6 +28,9 @@ from passes.graphs import Request, to_networkx
 
 SIDES = ("both", "lower", "upper")
 
+_CHEAP = ("ibp", "crown-ibp")
+_CHEAPER: dict[str | Pipeline, tuple[str, ...]] = {"ibp": (), "crown-ibp": ("ibp",)}
+
 
 class BoundedModule(nn.Module):
     """Bounds of a model's outputs over regions of its inputs, as a pure function of (weights, region, specification).
@@ -103,6 +106,39 @@ class BoundedModule(nn.Module):
         lower = self(x, eps=eps, norm=norm, clip=clip, spec=spec, sides="lower").lower
         assert lower is not None
         return lower
+
+    @torch.no_grad()
+    def certified(
+        self,
+        x: Tensor | Region,
+        labels: Tensor,
+        *,
+        eps: float | Tensor | None = None,
+        norm: float = math.inf,
+        clip: Sequence[Limit] | None = None,
+        num_classes: int | None = None,
+    ) -> Tensor:
+        """Which labels are proven to win on the whole region: (batch,) bool, True where all margins are > 0.
+
+        Cheap bounds come first, those of IBP and of CROWN-IBP, and each method gets only what none before has proven;
+        each proof counts, so there can be more of them than positive `margins`. NaN proves nothing. Which examples are
+        left is looked up on the host, so this is not for traced graphs.
+
+        Raises:
+            RegionError: as `margins`.
+        """
+        (region,) = self._regions((x,), eps, norm, clip)
+        assert isinstance(region, Region)
+        batch = len(region.center)
+        if not isinstance(labels, Tensor) or labels.shape != (batch,):
+            raise RegionError(f"labels must be integers of shape ({batch},), one per example")
+        proven = torch.zeros(batch, dtype=torch.bool, device=region.center.device)
+        for bounds in (*map(self.using, _CHEAPER.get(self.method, _CHEAP)), self):
+            left = (~proven).nonzero().squeeze(1)
+            if len(left):
+                margins = bounds.margins(region.examples(left), labels[left], num_classes=num_classes)
+                proven[left] = (margins > 0).all(1)
+        return proven
 
     def fused_cross_entropy(
         self,

@@ -6,9 +6,11 @@ normalised data takes eps in normalised units.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from numbers import Real
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -22,14 +24,15 @@ Limit = float | Tensor
 
 
 class Region:
-    """A set of inputs per example. Subclasses answer `center`, `interval` and `minimum`."""
+    """A set of inputs per example. Subclasses have a `center` and a `_box`, and answer `minimum`."""
 
     center: Tensor  # (batch, *shape), the clean input
+    _box: Interval  # the smallest box that contains the region
     is_box = False  # whether `interval` is the region itself, and `minimum` need not be asked
 
     def interval(self) -> Interval:
         """The smallest box that contains the region."""
-        raise NotImplementedError
+        return self._box
 
     @property
     def lower(self) -> Tensor:
@@ -43,6 +46,12 @@ class Region:
     def minimum(self, coefficients: Tensor) -> Tensor:
         """min over the region of <coefficients, x - center of the interval>, per row: (batch, rows)."""
         raise NotImplementedError
+
+    def examples(self, chosen: Tensor) -> Self:
+        """The regions of some examples, by their numbers."""
+        made = copy.copy(self)
+        made.center, made._box = self.center[chosen], self._box.examples(chosen)
+        return made
 
 
 class Box(Region):
@@ -68,9 +77,6 @@ class Box(Region):
         self._box = Interval(*_poison(lower, upper, lower > upper))
         self.center = self._box.center
 
-    def interval(self) -> Interval:
-        return self._box
-
     def minimum(self, coefficients: Tensor) -> Tensor:
         return minimum_on_box(coefficients, self._box.radius)
 
@@ -95,6 +101,12 @@ class LpBall(Region):
         self.center = x.masked_fill(x.isinf(), math.nan)
         self._box = self._clipped_box(x, clip) if clip is not None else Interval.around(self.center, self._radius(x))
 
+    def examples(self, chosen: Tensor) -> Self:
+        made = super().examples(chosen)
+        if isinstance(self.eps, Tensor) and len(self.eps) > 1:
+            made.eps = self.eps[chosen]
+        return made
+
     def _radius(self, x: Tensor) -> Tensor:
         """eps per element: (batch | 1, *shape)."""
         if isinstance(self.eps, Tensor):
@@ -115,9 +127,6 @@ class LpBall(Region):
                 "are x and clip in the same units?"
             )
         return Interval(*_poison(lower, upper, empty))
-
-    def interval(self) -> Interval:
-        return self._box
 
     def minimum(self, coefficients: Tensor) -> Tensor:
         box = self._box

@@ -84,8 +84,8 @@ def on_values(rule: Callable[..., Tensor]) -> Callable[..., Tensor | Windows]:
 
 
 class Places(NamedTuple):
-    """The pixels that windows hold. pixel: their number in the image, (tiles, *window); inside: which of them there are,
-    None for all."""
+    """What windows hold. pixel: its number in the flattened image, (tiles, *window); inside: whether there is one, None
+    where there always is."""
 
     pixel: Tensor
     inside: Tensor | None

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 import boundgraph
+from boundgraph import BoundedModule
 
 METHODS = ("ibp", "crown-ibp", "crown")
 
@@ -187,3 +188,52 @@ def test_intermediate_bounds_walk_only_inside(networks: ModuleType) -> None:
         bounded._request((boundgraph.LpBall(torch.zeros(1, 3), 0.1),), False, "both")._replace(keep_intervals=True)
     )
     assert not [node.name for node in plan.graph.nodes if node.meta.get("kind") == "form"]
+
+
+# ---------------------------------------------------------------------- proofs
+
+
+def test_certified_counts_every_proof(networks: ModuleType) -> None:
+    """What IBP, CROWN-IBP or the method itself proves, and nothing else."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 3))
+    x = torch.randn(200, 2)
+    labels = model(x).argmax(1)
+    labels[:5] = (labels[:5] + 1) % 3  # wrong ones are never proven
+    bounded = boundgraph.compile(model, "crown")
+    for options in ({"eps": 0.2}, {"eps": torch.linspace(0, 0.4, 200)}, {"eps": 0.2, "norm": 2, "clip": (-1.5, 1.5)}):
+        x_inside = x.clamp(-1.5, 1.5)
+        margins = [bounded.using(m).margins(x_inside, labels, **options) for m in ("ibp", "crown-ibp", "crown")]
+        expected = torch.stack([(part > 0).all(1) for part in margins]).any(0)
+        proven = bounded.certified(x_inside, labels, **options)
+        assert proven.dtype == torch.bool
+        assert torch.equal(proven, expected)
+        assert not proven[:5].any()
+        assert 0 < proven.sum() < 195
+
+
+def test_certified_asks_costly_methods_for_the_rest_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
+    bounded = boundgraph.compile(model, "crown")
+    asked: list[tuple[object, int]] = []
+    margins = BoundedModule.margins
+
+    def counted(self: BoundedModule, x: boundgraph.LpBall, labels: Tensor, **options: object) -> Tensor:
+        asked.append((self.method, len(labels)))
+        return torch.where(torch.arange(len(labels)) % 2 == 0, 1.0, -1.0).unsqueeze(1)
+
+    monkeypatch.setattr(BoundedModule, "margins", counted)
+    proven = bounded.certified(torch.rand(8, 2), torch.zeros(8, dtype=torch.long), eps=0.1)
+    assert asked == [("ibp", 8), ("crown-ibp", 4), ("crown", 2)]
+    assert proven.sum() == 7
+    monkeypatch.setattr(BoundedModule, "margins", margins)
+    with pytest.raises(boundgraph.RegionError, match="nothing is perturbed"):
+        bounded.certified(torch.rand(8, 2), torch.zeros(8, dtype=torch.long))
+    with pytest.raises(boundgraph.RegionError, match=r"labels must be integers of shape \(8,\)"):
+        bounded.certified(torch.rand(8, 2), torch.zeros(1, dtype=torch.long), eps=0.1)
+
+
+def test_nan_certifies_nothing() -> None:
+    model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
+    x = torch.full((3, 2), torch.nan)
+    assert not boundgraph.compile(model, "crown").certified(x, torch.zeros(3, dtype=torch.long), eps=0.1).any()

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from boundgraph.errors import GraphError
 from boundgraph.linear_forms import fold_rows, laid_out_like, unfold_rows
 from boundgraph.operator import Operator, Refused, register
+from boundgraph.products import matrix_product
 from boundgraph.values import Interval
 from boundgraph.windows import Field, Windows, fitted, within
 
@@ -119,18 +120,26 @@ def _transposed(folded: Tensor, weight: Tensor, geometry: _Geometry, positions: 
 def _larger_windows(windows: Windows, field: Field, x: Interval, weight: Tensor, geometry: _Geometry) -> Windows:
     """The window of inputs that a window of outputs sees: the transposed convolution without padding, since both begin
     where they begin, and the zeros around the image are no part of the input."""
-    stride, folded = geometry.stride, fold_rows(within(windows).values)
-    if max(stride) > 1 and weight.dim() == 4 and weight.shape[0] >= _MANY_CHANNELS:
-        folded = folded.contiguous(memory_format=torch.channels_last)  # twice as fast, where windows spread out
-    zeros = [0] * len(stride)
-    unpadded = geometry._replace(before=zeros, after=zeros)
-    positions = [(n - 1) * s + r + 1 for n, s, r in zip(windows.sizes, stride, geometry.reach, strict=True)]
-    pull = _sub_pixel if _worth_sub_pixels(folded, weight, unpadded) else _transposed
-    values = pull(folded, weight, unpadded, positions)
+    stride = geometry.stride
+    values = _spread(fold_rows(within(windows).values), weight, geometry)
     begin = tuple(s * start - b for s, start, b in zip(stride, field.start, geometry.before, strict=True))
     steps = tuple(s * step for s, step in zip(stride, field.stride, strict=True))
     larger = unfold_rows(values, windows.values)
     return fitted(Windows(larger, windows.tiles, Field(steps, begin), tuple(x.shape[2:]), inside=False))
+
+
+def _spread(folded: Tensor, weight: Tensor, geometry: _Geometry) -> Tensor:
+    """The transposed convolution onto all positions that it reaches."""
+    sizes, stride = folded.shape[2:], geometry.stride
+    if {*sizes, *geometry.dilation, geometry.groups} == {1}:  # one position: a combination of kernels
+        return matrix_product(folded.flatten(1), weight.flatten(1)).unflatten(1, weight.shape[1:])
+    if max(stride) > 1 and weight.dim() == 4 and weight.shape[0] >= _MANY_CHANNELS:
+        folded = folded.contiguous(memory_format=torch.channels_last)  # twice as fast, where positions are spread out
+    zeros = [0] * len(stride)
+    geometry = geometry._replace(before=zeros, after=zeros)
+    reached = [(n - 1) * s + r + 1 for n, s, r in zip(sizes, stride, geometry.reach, strict=True)]
+    pull = _sub_pixel if _worth_sub_pixels(folded, weight, geometry) else _transposed
+    return pull(folded, weight, geometry, reached)
 
 
 def _of_weight(folded: Tensor, arrived: Tensor, weight: Tensor, geometry: _Geometry) -> Tensor:
