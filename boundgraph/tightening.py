@@ -14,7 +14,7 @@ from boundgraph.linear_forms import per_example, read_sides, select_sides
 from boundgraph.memory import free_bytes
 from boundgraph.regions import readable
 from boundgraph.values import Interval, examples_of, intersect, node_numel
-from boundgraph.windows import Tiles, Windows, at_tiles
+from boundgraph.windows import Windows, at_tiles, tiles_of
 
 
 class Rows(NamedTuple):
@@ -88,10 +88,7 @@ def _arguments(
     """Of the walk: its first form, from coefficients (groups | 1, rows, elements), and what has examples."""
     batch, *shape = interval.shape
     if rows.windows:
-        grid = tuple(shape[1:])
-        example, *position = torch.unravel_index(groups, (batch, *grid))
-        places = torch.stack(position, 1) if position else groups.new_zeros(len(groups), 0)
-        return at_tiles(coefficients, Tiles(example, places, grid)), *each
+        return at_tiles(coefficients, tiles_of(groups, tuple(shape[1:]))), *each
     form = coefficients.reshape(*coefficients.shape[:2], *shape)
     if len(groups) < batch:
         each = [examples_of(value, groups, batch) for value in each]

@@ -65,6 +65,14 @@ class Windows(NamedTuple):
         return self._replace(values=values)
 
 
+def tiles_of(numbers: Tensor, grid: tuple[int, ...]) -> Tiles:
+    """The tiles of these numbers, where all positions of an example are counted before the next example's."""
+    position = numbers.new_zeros(len(numbers), len(grid))
+    for dim, size in reversed(tuple(enumerate(grid))):
+        position[:, dim], numbers = numbers % size, numbers // size
+    return Tiles(numbers, position, grid)
+
+
 def at_tiles(values: Tensor, tiles: Tiles) -> Windows:
     """Rows of each tile's own position: values (tiles, rows, channels) -> windows of one position."""
     ones = (1,) * len(tiles.grid)

@@ -39,7 +39,7 @@ def test_unknown_names_list_what_there_is(networks: ModuleType) -> None:
 def test_unknown_options() -> None:
     with pytest.raises(ValueError, match="option") as caught:
         boundgraph.method("crown", slop="zero", colour=1)
-    assert str(caught.value) == "method 'crown' has no option colour, slop; its options: slope, memory"
+    assert str(caught.value) == "method 'crown' has no option colour, slop; its options: slope, memory_budget"
     with pytest.raises(ValueError, match="option") as caught:
         boundgraph.method("ibp", slope="zero")
     assert str(caught.value) == "method 'ibp' has no option slope; its options: none"

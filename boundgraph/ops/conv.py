@@ -158,7 +158,7 @@ _BLOCK = 4
 def _worth_sub_pixels(coefficients: Tensor, weight: Tensor, geometry: _Geometry) -> bool:
     """CPU libraries are slow at transposed convolutions to few channels, such as those of an image."""
     plain = geometry.groups == 1 and geometry.before == geometry.after and set(geometry.dilation) == {1}
-    few = weight.dim() == 4 and weight.shape[1] <= _FEW_CHANNELS * max(geometry.stride) and weight.shape[0] >= 8
+    few = weight.dim() == 4 and 4 * weight.shape[1] <= min(weight.shape[0], 4 * _FEW_CHANNELS * max(geometry.stride))
     return coefficients.device.type == "cpu" and plain and few
 
 
