@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from inspect import signature
 from itertools import zip_longest
@@ -19,6 +20,7 @@ from boundgraph.operator import X
 from boundgraph.relaxations import LOWER_SLOPES
 from boundgraph.testing.trials import ROUNDINGS, ROWS, Form, Trial, apply, boxes_around, size_of
 from boundgraph.values import Interval, Line
+from boundgraph.windows import Field, Windows, tiles_of, whole
 
 GRID = 50
 
@@ -180,6 +182,30 @@ def centred_lines_are_the_lines(trial: Trial) -> None:
                     trial.require_between("centred lines are the lines", value, expected, value, slack, _located(box))
 
 
+def windows_are_parts_of_images(trial: Trial) -> None:
+    """On windows, which may reach over the edges, `backward` gives what it gives on the images they are windows of."""
+    boxes = trial.boxes()
+    shape = trial.interval(boxes).shape
+    if not trial.operator.windowed or len(shape) < 3 or trial.dtype != torch.float64:
+        return
+    batch, channels, *grid = shape
+    tiles = tiles_of(torch.arange(batch * math.prod(grid)), tuple(grid))
+    size = (len(tiles.example), ROWS, channels, *[2] * len(grid))
+    values = torch.randn(size, generator=trial.generator(), dtype=trial.dtype)
+    field = Field((1,) * len(grid), (-1,) * len(grid))
+    windows = Windows(values, tiles, field, tuple(grid), inside=False)
+
+    def by_example(form: Windows) -> Tensor:
+        return whole(form).values.unflatten(0, (batch, -1)).flatten(1, 2)
+
+    assert trial.operator.backward is not None
+    found, expected = (trial.operator.backward(form, *trial.fill(boxes)) for form in (windows, by_example(windows)))
+    pairs = zip(found, expected, strict=True) if type(found) is tuple else [(found, expected)]  # of several operands
+    for one, other in pairs:
+        slack = (64 * trial.rounding(other.numel()) * (1 + other.abs().max())).expand_as(other)
+        trial.require_between("windows are parts of images", other, by_example(one), other, slack)
+
+
 def start_is_the_operator(trial: Trial) -> None:
     """The operator's own coefficients, where a walk begins, are the operator up to its constant."""
     if trial.operator.start is None:
@@ -286,6 +312,7 @@ LAWS: tuple[Callable[[Trial], None], ...] = (
     centres_are_consistent,
     forms_stay_below,
     centred_lines_are_the_lines,
+    windows_are_parts_of_images,
     start_is_the_operator,
     declared_gradient_is_the_gradient,
     gradients_are_right,
