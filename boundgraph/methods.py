@@ -18,6 +18,7 @@ PREPARE: Pipeline = (
     primal.mark_perturbed,
     primal.fold_constants,
     primal.batch_norm_to_affine,
+    primal.merge_affine,
     specification.merge,
 )
 CLEAN: Pipeline = (layout.channels_last, cleanup.share_repeats, cleanup.drop_unused)

@@ -13,7 +13,7 @@ from boundgraph.capture import reads_metadata_only
 from boundgraph.errors import CaptureError, GraphError, UnsupportedOperatorError
 from boundgraph.locations import describe
 from boundgraph.operator import Operator, Random, Refused
-from boundgraph.ops import batch_norm
+from boundgraph.ops import batch_norm, conv
 from boundgraph.tracing import RANDOM_METHODS
 from passes.graphs import (
     constants_of,
@@ -21,6 +21,7 @@ from passes.graphs import (
     emit,
     kind,
     mapped,
+    node_argument,
     node_arguments,
     operator_of,
     reached_from,
@@ -237,6 +238,38 @@ def _clean_value(graph: fx.Graph, node: fx.Node, clean: dict[fx.Node, fx.Node]) 
             args = mapped(step.args, lambda n: clean.get(n, n))
             clean[step] = emit(graph, op.forward, args, "exact", f"{step.name}_clean", origin=step)
     return clean[node]
+
+
+def merge_affine(module: fx.GraphModule) -> fx.GraphModule:
+    """Fold a per-channel affine map into the convolution before it: s (W x + b) + t = (s W) x + (s b + t).
+
+    Before: convolutions that such a map alone reads, as batch normalisation becomes one.
+    After:  one convolution with the product for its weight, which spares walks a step over coefficients of the size of
+            its output. Where all intervals were requested, that of the convolution among them, the same graph.
+    """
+    if request_of(module).keep_intervals:
+        return module
+    graph = fx.Graph()
+    copies: dict[fx.Node, Any] = {}
+    for node in module.graph.nodes:
+        if not _reads_a_convolution(node):
+            copy_into(graph, node, copies)
+            continue
+        layer = node_argument(node)
+        x, weight, bias, *options = mapped(layer.args, lambda old: copies[old])
+        scale, shift = (copies[node_argument(node, i)] for i in (1, 2))
+        weight = emit(graph, batch_norm.scaled_weight, (weight, scale), "exact", f"{node.name}_weight", node)
+        bias = emit(graph, batch_norm.shifted_bias, (bias, scale, shift), "exact", f"{node.name}_bias", node)
+        copies[node] = emit(graph, conv.forward, (x, weight, bias, *options), "perturbed", node.name, layer)
+    return rebuilt(module, graph)
+
+
+def _reads_a_convolution(node: fx.Node) -> bool:
+    """Whether the node is a per-channel affine map of a perturbed convolution that nothing else reads."""
+    if node.target is not batch_norm.forward or kind(node) != "perturbed":
+        return False
+    layer = node_argument(node)
+    return layer.target is conv.forward and kind(layer) == "perturbed" and len(layer.users) == 1
 
 
 def require_no_randomness(graph: fx.Graph, model: Any) -> None:

@@ -57,6 +57,15 @@ def batch_scale_and_shift(
     return running_scale_and_shift(mean, variance, weight, bias, eps)
 
 
+def scaled_weight(weight: Tensor, scale: Tensor) -> Tensor:
+    """The weight of a convolution whose channels are scaled afterwards."""
+    return weight * scale.reshape(-1, *[1] * (weight.dim() - 1))
+
+
+def shifted_bias(bias: Tensor | None, scale: Tensor, shift: Tensor) -> Tensor:
+    return shift if bias is None else bias * scale + shift
+
+
 CHANNEL_AFFINE = register(
     Operator(name="channel_affine", forward=forward, interval=interval, backward=backward, windowed=True)
 )

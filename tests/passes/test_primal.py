@@ -13,6 +13,8 @@ from torch.fx import GraphModule
 
 import boundgraph
 from boundgraph import operator
+from boundgraph.ops import batch_norm
+from passes import primal
 from passes.graphs import kind
 
 Check = Callable[..., tuple[GraphModule, GraphModule]]
@@ -131,6 +133,52 @@ def test_batch_norm_in_train_mode(check_pass: Check) -> None:
     clean = [node.name for node in after.graph.nodes if node.name.endswith("_clean")]
     assert len(clean) == len(set(clean)), "each clean value is computed once"
     assert all(kind(node) == "exact" for node in after.graph.nodes if node.name.endswith("_clean"))
+
+
+class NormalisedImages(nn.Module):
+    """Convolutions before BatchNorm: with and without a bias, and one that something else reads, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(2, 4, 3, groups=2), nn.BatchNorm2d(4)
+        self.conv2, self.bn2 = nn.Conv2d(4, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4, affine=False)
+        self.conv3, self.bn3 = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+        self.fc = nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x))))))
+        both = self.conv3(x)
+        return self.fc((self.bn3(both) + both).flatten(1))
+
+
+def test_convolutions_take_up_the_affine_map_behind_them(check_pass: Check) -> None:
+    before, after = check_pass("primal.merge_affine", NormalisedImages().double().eval(), golden="normalised-images")
+    affine = [node for node in after.graph.nodes if node.target is batch_norm.forward]
+    assert len(affine) == 1, "a convolution with another reader stays as it is"
+    x = torch.randn(5, 2, 4, 4, dtype=torch.double)
+    torch.testing.assert_close(after(x), before(x), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("method", ["ibp", "crown-ibp", "crown"])
+@pytest.mark.parametrize("training", [True, False])
+def test_merging_affine_maps_changes_no_bound(method: str, training: bool) -> None:
+    """Nor a gradient, up to rounding; and nobody's interval is lost."""
+    torch.manual_seed(0)
+    model = NormalisedImages().double()
+    model(torch.rand(9, 2, 4, 4, dtype=torch.double))
+    model.train(training)
+    x, labels = torch.rand(4, 2, 4, 4, dtype=torch.double), torch.tensor([0, 1, 2, 0])
+    merged = boundgraph.method(method)
+    found = []
+    for passes in (merged, tuple(rewrite for rewrite in merged if rewrite is not primal.merge_affine)):
+        bounded = boundgraph.compile(model, passes)
+        margins = bounded.margins(x, labels, eps=0.05)
+        found.append((margins, *torch.autograd.grad(margins.square().sum(), list(model.parameters()))))
+        names = set(bounded.intermediate_bounds(x, eps=0.05))
+        assert {"conv1", "bn1", "conv2", "bn2"} <= names
+    largest = max(part.abs().max() for part in found[1])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9 * float(largest))
 
 
 @pytest.mark.parametrize("method", ["ibp", "crown-ibp", "crown"])
