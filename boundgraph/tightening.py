@@ -124,10 +124,9 @@ def _chunks(interval: Interval, wanted: Tensor | None, at_once: int, rows: Rows,
     together = not rows.windows and (not divisible or at_once >= number * min(counts[0], _FEW_ROWS))
     first = 0
     while first < len(counts):
-        most = counts[first]
-        last = number if together else first + max(1, at_once // most)
-        groups = order[first:last] if together or chosen is None else order[first : min(last, len(counts))]
-        yield from _parts(groups.sort().values, chosen, most, size, max(1, at_once // len(groups)))
+        last = number if together else min(len(counts), first + max(1, at_once // counts[first]))
+        groups = order[first:last].sort().values
+        yield from _parts(groups, chosen, counts[first], size, max(1, at_once // len(groups)))
         first = last
 
 
