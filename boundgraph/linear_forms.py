@@ -158,6 +158,8 @@ def summed_to(gradient: Any, like: Any) -> Any:
     """The gradient of what was broadcast along the batch."""
     if gradient is None or gradient.shape == like.shape:
         return gradient
+    if gradient.dim() == 4 and _adjacent(gradient, 1):  # summed in the order of memory
+        return summed_to(gradient.movedim(1, -1), like.movedim(1, -1)).movedim(-1, 1)
     return gradient.sum_to_size(like.shape)
 
 

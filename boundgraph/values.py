@@ -21,7 +21,11 @@ class Interval:
     out the other form when asked, once. A radius that is the same for all examples may have a leading dimension of 1.
     """
 
+    made_of_ends: bool
+    """What it was made from. The other form is subject to rounding, so rules start from this one."""
+
     def __init__(self, lower: Tensor, upper: Tensor) -> None:
+        self.made_of_ends = True
         self._lower: Tensor | None = lower
         self._upper: Tensor | None = upper
         self._center: Tensor | None = None
@@ -31,6 +35,7 @@ class Interval:
     def around(cls, center: Tensor, radius: Tensor) -> Interval:
         """center: (batch, *node_shape); radius: (batch | 1, *node_shape), not negative."""
         interval = cls.__new__(cls)
+        interval.made_of_ends = False
         interval._lower = interval._upper = None
         interval._center, interval._radius = center, radius
         return interval
