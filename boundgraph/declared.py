@@ -2,8 +2,8 @@
 
 An interval or a relaxation is a dozen element-wise operations. Recorded one by one, each of them keeps a tensor, and
 each is another node on the way back. A rule with a declared gradient is one node, which keeps what the rule was given
-and works out the rest again. The formula itself stays the definition: graphs that others trace or transform contain it,
-second derivatives are those of the formula, and the tests hold the declared gradient to it.
+and what it gave, and works out the rest again. The formula itself stays the definition: graphs that others trace or
+transform contain it, second derivatives are those of the formula, and the tests hold the declared gradient to it.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def differentiated_by(
 ) -> Callable[[Callable[Arguments, Tensors]], Callable[Arguments, Tensors]]:
     """Declares the gradient of a rule, a differentiable function of tensors and options to a tuple of tensors.
 
-    gradient: (upstream, *arguments) -> the gradient of each argument, None where none is wanted; upstream holds one
-    gradient per result, in the memory format of the first argument. Which tensors want one, their `requires_grad` says.
+    gradient: (upstream, results, *arguments) -> the gradient of each argument, None where none is wanted; upstream
+    holds one per result, in the memory format of the first tensor. Which tensors want one, their `requires_grad` says.
     """
 
     def declare(rule: Callable[Arguments, Tensors]) -> Callable[Arguments, Tensors]:
@@ -53,25 +53,30 @@ def _recorded(arguments: Sequence[Any]) -> bool:
 class _Declared(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rule: Callable[..., Tensors], gradient: Gradient, *arguments: Any) -> Tensors:
-        ctx.save_for_backward(*(argument for argument in arguments if isinstance(argument, Tensor)))
+        results = rule(*arguments)
+        tensors = [argument for argument in arguments if isinstance(argument, Tensor)]
+        ctx.save_for_backward(*results, *tensors)
         ctx.options = [None if isinstance(argument, Tensor) else (argument,) for argument in arguments]
         ctx.rule, ctx.gradient = rule, gradient
-        return rule(*arguments)
+        return results
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
-        saved = iter(ctx.saved_tensors)
+        results, tensors = ctx.saved_tensors[: len(upstream)], ctx.saved_tensors[len(upstream) :]
+        saved = iter(tensors)
         arguments = [next(saved) if option is None else option[0] for option in ctx.options]
         if torch.is_grad_enabled():  # somebody wants second derivatives
             return None, None, *through_autograd(ctx.rule(*arguments), arguments, upstream)
-        first = next(argument for argument in arguments if isinstance(argument, Tensor))
-        return None, None, *ctx.gradient([laid_out_like(part, first) for part in upstream], *arguments)
+        arriving = [laid_out_like(part, tensors[0]) for part in upstream]
+        return None, None, *ctx.gradient(arriving, results, *arguments)
 
 
 def through_autograd(
     results: Sequence[Tensor], arguments: Sequence[Any], upstream: Sequence[Tensor]
 ) -> list[Tensor | None]:
     """The gradient of each argument, one that can be differentiated again."""
+    moving = [pair for pair in zip(results, upstream, strict=True) if pair[0].requires_grad]
+    results, upstream = ([pair[i] for pair in moving] for i in (0, 1))
     wanted = [isinstance(argument, Tensor) and argument.requires_grad for argument in arguments]
     variables = [argument for argument, ask in zip(arguments, wanted, strict=True) if ask]
     found = iter(torch.autograd.grad(results, variables, upstream, create_graph=True, allow_unused=True))

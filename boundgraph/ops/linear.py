@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -22,7 +24,7 @@ def interval(x: Interval, weight: Tensor, bias: Tensor | None = None) -> Interva
 
 
 def _image_gradient(
-    upstream: list[Tensor], center: Tensor, radius: Tensor, weight: Tensor, bias: Tensor | None
+    upstream: list[Tensor], _: Any, center: Tensor, radius: Tensor, weight: Tensor, bias: Tensor | None
 ) -> tuple[Tensor | None, ...]:
     """Those of two products; that of |W| reaches W with the sign of W."""
     of_center, of_radius = upstream

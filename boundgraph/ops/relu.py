@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sympy
 import torch
 from torch import Tensor
@@ -10,7 +12,7 @@ from torch.nn import functional as F
 from boundgraph.declared import differentiated_by
 from boundgraph.linear_forms import summed_to
 from boundgraph.operator import Operator, X, register
-from boundgraph.relaxations import kinked
+from boundgraph.relaxations import kinked, positive
 from boundgraph.values import Interval, Line, Relaxation
 
 aten = torch.ops.aten
@@ -27,7 +29,7 @@ def interval(x: Interval) -> Interval:
     return Interval.around(*_cut(x.center, x.radius))
 
 
-def _cut_gradient(upstream: list[Tensor], center: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
+def _cut_gradient(upstream: list[Tensor], _: Any, center: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
     """An end passes on what arrives at it where it is positive."""
     of_center, of_radius = upstream
     of_lower = threshold_backward(of_center - of_radius, center - radius, 0)
@@ -55,10 +57,7 @@ def centred(y: Interval, x: Interval, slope: str = "adaptive") -> Relaxation:
         low, high = x.lower.clamp(max=0), x.upper.relu()
         chord = high / _divisor(low, high)
         return Relaxation(Line(chord, chord * low), Line(chord))
-    if slope == "zero":
-        right = x.lower.detach().clone().ge_(0)
-    else:
-        right = (x.center if slope == "adaptive" else x.upper).detach().clone().gt_(0)
+    right = 1 - positive(-x.lower) if slope == "zero" else positive(x.center if slope == "adaptive" else x.upper)
     if x.made_of_ends:
         below, chord = _lines_between(x.lower, x.upper, right)
     else:
@@ -67,15 +66,13 @@ def centred(y: Interval, x: Interval, slope: str = "adaptive") -> Relaxation:
 
 
 def _lines_gradient(
-    upstream: list[Tensor], center: Tensor, radius: Tensor, right: Tensor
+    upstream: list[Tensor], results: tuple[Tensor, ...], center: Tensor, radius: Tensor, right: Tensor
 ) -> tuple[Tensor, Tensor, None]:
     """Of u / (u - l): (1 - chord) / (u - l) for u and chord / (u - l) for l."""
-    of_below, of_chord = upstream
+    (of_below, of_chord), (_, chord) = upstream, results
     lower, upper = center - radius, center + radius
-    low, high = lower.clamp(max=0), upper.relu()
-    divisor = _divisor(low, high)
-    half, through = of_below * 0.5, of_chord / divisor
-    of_low = torch.addcmul(half * right, through, high.div_(divisor))
+    half, through = of_below * 0.5, of_chord / _divisor(lower.clamp(max=0), upper.relu())
+    of_low = torch.addcmul(half * right, through, chord)
     of_high = through.sub_(half).add_(half.mul_(right).mul_(2)).sub_(of_low)
     of_lower = of_low.sub_(threshold_backward(of_low, lower, 0))
     of_upper = threshold_backward(of_high, upper, 0)
