@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from boundgraph import declared
-from boundgraph.ops import linear, relu, sigmoid, tanh
+from boundgraph.ops import batch_norm, linear, relu, sigmoid, tanh
 from boundgraph.values import Interval, Relaxation
 
 TOLERANCE = 1e-9
@@ -107,6 +107,16 @@ def test_linear_layers(frozen: tuple[int, ...], shared: bool, monkeypatch: pytes
         inputs = [part.detach().requires_grad_(i not in frozen) for i, part in enumerate(inputs)]
         both_ways(interval_of(linear.interval), inputs, monkeypatch)
         both_ways(interval_of(linear.interval), inputs[:3], monkeypatch)
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (3, 16, 3, 3), (1, 2, 1)])
+def test_statistics_of_a_batch(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.randn(shape, dtype=torch.float64).add(3).requires_grad_()
+    both_ways(lambda clean: list(batch_norm._statistics(clean)), [x], monkeypatch)
+    mean, variance = batch_norm._statistics(x)
+    others = [dim for dim in range(x.dim()) if dim != 1]
+    expected = torch.var_mean(x, others, correction=0)
+    torch.testing.assert_close((variance, mean), expected, rtol=TOLERANCE, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("name", RULES)

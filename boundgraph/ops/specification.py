@@ -59,11 +59,12 @@ def merged_interval(x: Interval, spec: Tensor, weight: Tensor, bias: Tensor | No
 
 def _radius_of_pairs(radius: Tensor, weight: Tensor, first: Tensor, second: Tensor) -> Tensor:
     """<|W_i - W_j|, radius> for the compared outputs: each pair once, instead of once per example that compares it."""
-    one, other = torch.triu_indices(weight.shape[0], weight.shape[0], 1, device=weight.device)
-    number = one.new_zeros(weight.shape[0], weight.shape[0])
-    number[one, other] = number[other, one] = torch.arange(len(one), device=weight.device)
-    apart = radius @ (weight[one] - weight[other]).abs().mT
-    asked = number[first, second]
+    outputs = weight.shape[0]
+    one, other = torch.triu_indices(outputs, outputs, 1, device=weight.device)
+    unit = torch.eye(outputs, dtype=weight.dtype, device=weight.device)
+    apart = radius @ ((unit[one] - unit[other]) @ weight).abs().mT
+    low, high = torch.minimum(first, second), torch.maximum(first, second)
+    asked = low * (2 * outputs - low - 1) // 2 + high - low - 1  # the place of a pair in that order
     batch = max(apart.shape[0], asked.shape[0])
     return apart.expand(batch, -1).gather(1, asked.expand(batch, -1))
 
