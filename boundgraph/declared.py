@@ -62,9 +62,10 @@ class _Declared(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
-        results, tensors = ctx.saved_tensors[: len(upstream)], ctx.saved_tensors[len(upstream) :]
-        saved = iter(tensors)
-        arguments = [next(saved) if option is None else option[0] for option in ctx.options]
+        saved = ctx.saved_tensors
+        results, tensors = saved[: len(upstream)], saved[len(upstream) :]
+        remaining = iter(tensors)
+        arguments = [next(remaining) if option is None else option[0] for option in ctx.options]
         if torch.is_grad_enabled():  # somebody wants second derivatives
             return None, None, *through_autograd(ctx.rule(*arguments), arguments, upstream)
         arriving = [laid_out_like(part, tensors[0]) for part in upstream]

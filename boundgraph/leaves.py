@@ -9,7 +9,7 @@ from typing import Any
 def mapped(function: Callable[[Any], Any], value: Any) -> Any:
     """The value with each leaf replaced. Intervals, sizes and None are leaves, as tensors and numbers are."""
     kind = type(value)
-    if kind is list or kind is tuple:
+    if kind is tuple or isinstance(value, list):
         return kind([mapped(function, part) for part in value])
     if getattr(kind, "_fields", None) is not None:
         return kind(*[mapped(function, part) for part in value])

@@ -42,7 +42,7 @@ def _cut_gradient(upstream: list[Tensor], _: Any, center: Tensor, radius: Tensor
 def _cut(center: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
     """Centre and radius of the values cut at 0."""
     lower, upper = torch.relu(center - radius), torch.relu(center + radius)
-    middle = (lower + upper) * 0.5
+    middle = torch.lerp(lower, upper, 0.5)
     return middle, upper - middle
 
 
@@ -71,9 +71,9 @@ def _lines_gradient(
     """Of u / (u - l): (1 - chord) / (u - l) for u and chord / (u - l) for l."""
     (of_below, of_chord), (_, chord) = upstream, results
     lower, upper = center - radius, center + radius
-    half, through = of_below * 0.5, of_chord / _divisor(lower.clamp(max=0), upper.relu())
-    of_low = torch.addcmul(half * right, through, chord)
-    of_high = through.sub_(half).add_(half.mul_(right).mul_(2)).sub_(of_low)
+    through, of_right = of_chord / _divisor(lower.clamp(max=0), upper.relu()), of_below * right
+    of_low = (through * chord).add_(of_right, alpha=0.5)
+    of_high = through.sub_(of_below, alpha=0.5).add_(of_right).sub_(of_low)
     of_lower = of_low.sub_(threshold_backward(of_low, lower, 0))
     of_upper = threshold_backward(of_high, upper, 0)
     return of_lower + of_upper, summed_to(of_upper.sub_(of_lower), radius), None
