@@ -8,8 +8,9 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
 
+from boundgraph.declared import through_autograd
+from boundgraph.leaves import joined, leaves, separated
 from boundgraph.values import Interval, examples_of, node_numel
 
 CHUNK = 32 * 2**20
@@ -38,7 +39,7 @@ class ExplicitWalk(nn.Module):
     def examples(self, captured: Sequence[Any]) -> int:
         """How many examples there are, perhaps none; a leading dimension of 1 may stand for all of them."""
         values = [value for value, each in zip(captured, self.per_example, strict=True) if each]
-        return next((size for leaf in tree_leaves(values) if (size := _leading(leaf)) not in (None, 1)), 1)
+        return next((size for leaf in leaves(values) if (size := _leading(leaf)) not in (None, 1)), 1)
 
     def chunks(self, captured: Sequence[Any], batch: int) -> Iterator[tuple[slice, list[Any]]]:
         """The captured values of some examples at a time."""
@@ -53,7 +54,7 @@ class ExplicitWalk(nn.Module):
 
     def _examples_at_once(self, captured: Sequence[Any], batch: int) -> int:
         unknown = [value for value, each in zip(captured, self.per_example, strict=True) if each is None]
-        if any(isinstance(leaf, Tensor) for leaf in tree_leaves(unknown)):
+        if any(isinstance(leaf, Tensor) for leaf in leaves(unknown)):
             return max(1, batch)
         most = self.most_rows(captured) // max(1, captured[0].shape[1])
         count = max(1, -(-batch // max(1, most)))
@@ -81,9 +82,9 @@ def run(walk: ExplicitWalk, captured: Sequence[Any]) -> Tensor:
     captured = [captured[0].expand(batch, *captured[0].shape[1:]), *captured[1:]]
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return walk.plain_graph(*captured)[0]
-    leaves, structure = tree_flatten(captured)
-    if torch.is_grad_enabled() and any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in leaves):
-        return cast(Tensor, _Differentiable.apply(walk, structure, batch, *leaves))
+    given, structure = separated(captured)
+    if torch.is_grad_enabled() and any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in given):
+        return cast(Tensor, _Differentiable.apply(walk, structure, batch, *given))
     parts = [_distances(walk, part) for _, part in walk.chunks(captured, batch)]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
@@ -98,50 +99,50 @@ def _distances(walk: ExplicitWalk, captured: list[Any]) -> Tensor:
 
 class _Differentiable(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, walk: ExplicitWalk, structure: TreeSpec, batch: int, *leaves: Any) -> Tensor:
+    def forward(ctx: Any, walk: ExplicitWalk, structure: Any, batch: int, *given: Any) -> Tensor:
         distances, kept = [], []
-        for _, part in walk.chunks(tree_unflatten(list(leaves), structure), batch):
+        for _, part in walk.chunks(joined(given, structure), batch):
             distance, residuals = walk.forward_graph(*part)
             distances.append(distance)
             kept.append(residuals)
-        residual_leaves, ctx.residual_structure = tree_flatten(kept)
-        tensors = [leaf for leaf in (*leaves, *residual_leaves) if isinstance(leaf, Tensor)]
-        ctx.save_for_backward(*tensors)
-        ctx.others = [None if isinstance(leaf, Tensor) else (leaf,) for leaf in (*leaves, *residual_leaves)]
-        ctx.walk, ctx.structure, ctx.batch, ctx.count = walk, structure, batch, len(leaves)
+        residual_leaves, ctx.residual_structure = separated(kept)
+        everything = (*given, *residual_leaves)
+        ctx.save_for_backward(*(leaf for leaf in everything if isinstance(leaf, Tensor)))
+        ctx.others = [None if isinstance(leaf, Tensor) else (leaf,) for leaf in everything]
+        ctx.walk, ctx.structure, ctx.batch, ctx.count = walk, structure, batch, len(given)
         return distances[0] if len(distances) == 1 else torch.cat(distances)
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Any, ...]:
         saved = iter(ctx.saved_tensors)
         everything = [next(saved) if other is None else other[0] for other in ctx.others]
-        leaves, residual_leaves = everything[: ctx.count], everything[ctx.count :]
-        captured = tree_unflatten(leaves, ctx.structure)
+        given, residual_leaves = everything[: ctx.count], everything[ctx.count :]
+        captured = joined(given, ctx.structure)
         if torch.is_grad_enabled():  # somebody wants second derivatives
-            return None, None, None, *_by_autograd(ctx.walk, captured, leaves, upstream)
+            distances = ctx.walk.plain_graph(*captured)[0]
+            return None, None, None, *through_autograd([distances], given, [upstream])
         # a step tells by this what gradients to find; the walk needs those of all coefficients it made
-        residual_leaves = [leaf.detach().requires_grad_() for leaf in residual_leaves]
-        residuals = tree_unflatten(residual_leaves, ctx.residual_structure)
-        totals: list[list[Tensor]] = [[] for _ in leaves]
+        residuals = joined([leaf.detach().requires_grad_() for leaf in residual_leaves], ctx.residual_structure)
+        totals: list[list[Tensor]] = [[] for _ in given]
         for (examples, part), kept in zip(ctx.walk.chunks(captured, ctx.batch), residuals, strict=True):
             gradients = ctx.walk.backward_graph(upstream[examples], *part, *kept)
             flat = [g for gradient, value in zip(gradients, captured, strict=True) for g in _leaves(gradient, value)]
             for found, gradient in zip(totals, flat, strict=True):
                 if gradient is not None:
                     found.append(gradient)
-        joined = (
-            _joined(found, leaf) if found and leaf.requires_grad else None
-            for found, leaf in zip(totals, leaves, strict=True)
+        sums = (
+            _summed(found, leaf) if found and leaf.requires_grad else None
+            for found, leaf in zip(totals, given, strict=True)
         )
-        return None, None, None, *joined
+        return None, None, None, *sums
 
 
 def _leaves(gradient: Any, value: Any) -> list[Any]:
     """The gradient of each leaf of a captured value; None all through where there is none."""
-    return [None] * len(tree_leaves(value)) if gradient is None else tree_leaves(gradient)
+    return [None] * len(leaves(value)) if gradient is None else leaves(gradient)
 
 
-def _joined(gradients: list[Tensor], leaf: Tensor) -> Tensor:
+def _summed(gradients: list[Tensor], leaf: Tensor) -> Tensor:
     """Gradients of the chunks as one: next to each other for what has examples, summed for what they share."""
     if len(gradients) == 1:
         return gradients[0]
@@ -151,10 +152,3 @@ def _joined(gradients: list[Tensor], leaf: Tensor) -> Tensor:
     for gradient in gradients[1:]:
         total += gradient
     return total
-
-
-def _by_autograd(walk: ExplicitWalk, captured: list[Any], leaves: list[Any], upstream: Tensor) -> list[Any]:
-    wanted = [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.requires_grad]
-    (distances, _) = walk.plain_graph(*captured)
-    found = iter(torch.autograd.grad(distances, wanted, upstream, create_graph=True, allow_unused=True))
-    return [next(found) if isinstance(leaf, Tensor) and leaf.requires_grad else None for leaf in leaves]

@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from boundgraph import linear_forms, operator, regions
+from boundgraph.leaves import joined, leaves, separated
 
 Gradient = Callable[..., tuple[Any, ...]]
 
@@ -37,17 +37,17 @@ def undeclared_gradient(step: Callable[..., Any]) -> Gradient:
     """Run the step again, this time with autograd, and let that find the gradient."""
 
     def gradient(upstream: Any, coefficients: Tensor, *arguments: Any) -> tuple[Any, ...]:
-        leaves, structure = tree_flatten((coefficients, *arguments))
-        wanted = [isinstance(leaf, Tensor) and (i == 0 or leaf.requires_grad) for i, leaf in enumerate(leaves)]
+        given, structure = separated((coefficients, *arguments))
+        wanted = [isinstance(leaf, Tensor) and (i == 0 or leaf.requires_grad) for i, leaf in enumerate(given)]
         with torch.enable_grad():
-            leaves = [leaf.detach().requires_grad_() if ask else leaf for leaf, ask in zip(leaves, wanted, strict=True)]
-            results = tree_leaves(step(*tree_unflatten(leaves, structure)))
-        variables = [leaf for leaf, ask in zip(leaves, wanted, strict=True) if ask]
+            given = [leaf.detach().requires_grad_() if ask else leaf for leaf, ask in zip(given, wanted, strict=True)]
+            results = leaves(step(*joined(given, structure)))
+        variables = [leaf for leaf, ask in zip(given, wanted, strict=True) if ask]
         # an offset of 0 depends on nothing
-        moving = [pair for pair in zip(results, tree_leaves(upstream), strict=True) if pair[0].requires_grad]
+        moving = [pair for pair in zip(results, leaves(upstream), strict=True) if pair[0].requires_grad]
         results, upstream = ([pair[i] for pair in moving] for i in (0, 1))
         found = iter(torch.autograd.grad(results, variables, upstream, allow_unused=True))
-        return tree_unflatten([next(found) if ask else None for ask in wanted], structure)
+        return joined([next(found) if ask else None for ask in wanted], structure)
 
     gradient.__name__ = gradient.__qualname__ = f"{step.__name__}_gradient"
     gradient.__module__ = step.__module__

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from boundgraph.errors import GraphError
 from boundgraph.values import Bounds, Interval, Line, Relaxation, node_numel
-from boundgraph.windows import Windows, channels_last, cut, joined, places, whole
+from boundgraph.windows import Windows, adjacent, channels_last, cut, joined, places, whole
 
 Form = TypeVar("Form", Tensor, Windows)
 
@@ -180,6 +180,8 @@ def summed_to(gradient: Any, like: Any) -> Any:
     """The gradient of what was broadcast along the batch."""
     if gradient is None or gradient.shape == like.shape:
         return gradient
+    if gradient.dim() == 4 and adjacent(gradient, 1):  # summed in the order of memory
+        return summed_to(gradient.movedim(1, -1), like.movedim(1, -1)).movedim(-1, 1)
     return gradient.sum_to_size(like.shape)
 
 
@@ -252,7 +254,7 @@ def reshaped_to(coefficients: Tensor, x: Interval) -> Tensor:
 
 def laid_out_like(images: Tensor, others: Tensor) -> Tensor:
     """The images with channels last in memory if the others have them so; else, and for anything else, as they are."""
-    if images.dim() == others.dim() == 4 and others.stride(1) == 1 and others.shape[1] > 1:
+    if images.dim() == others.dim() == 4 and adjacent(others, 1):
         return images.contiguous(memory_format=torch.channels_last)
     return images
 

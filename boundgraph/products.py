@@ -6,7 +6,6 @@ On processors without the kernels that MKL prefers, oneDNN's product is twice as
 from __future__ import annotations
 
 import functools
-from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -15,38 +14,26 @@ from torch.nn import functional as F
 
 def matrix_product(first: Tensor, second: Tensor) -> Tensor:
     """first @ second for a matrix `second`, (inner, outer). What is recorded for a derivative is left to torch."""
-    recorded = torch.is_grad_enabled() and (first.requires_grad or second.requires_grad)
-    if recorded or not _worth_onednn(first, second):
+    if _recorded(first, second) or not _worth_onednn(first, second):
         return first @ second
     return torch.ops.mkldnn._linear_pointwise(first, second.mT, None, "none", [], "")
 
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x W^T + b over the last dimension, differentiable."""
-    if not _worth_onednn(x, weight.mT) or torch._C._are_functorch_transforms_active():
+    """x W^T + b over the last dimension. What is recorded for a derivative is left to torch."""
+    if _recorded(x, weight, bias) or not _worth_onednn(x, weight.mT):
         return F.linear(x, weight, bias)
-    return cast(Tensor, _Affine.apply(x, weight, bias))
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
-class _Affine(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-
-    @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        (x, weight), (for_x, for_weight, for_bias) = ctx.saved_tensors, ctx.needs_input_grad
-        rows = upstream.flatten(0, -2)
-        return (
-            matrix_product(upstream, weight) if for_x else None,
-            matrix_product(rows.mT, x.flatten(0, -2)) if for_weight else None,
-            rows.sum(0) if for_bias else None,
-        )
+def _recorded(*operands: Tensor | None) -> bool:
+    return torch.is_grad_enabled() and any(operand is not None and operand.requires_grad for operand in operands)
 
 
 def _worth_onednn(first: Tensor, second: Tensor) -> bool:
-    if torch.compiler.is_compiling() or first.dim() < 2 or second.dim() != 2:
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return False
+    if first.dim() < 2 or second.dim() != 2:
         return False
     plain = all(type(t) in (Tensor, torch.nn.Parameter) and t.device.type == "cpu" for t in (first, second))
     single = first.dtype == second.dtype == torch.float32

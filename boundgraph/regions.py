@@ -98,7 +98,7 @@ class LpBall(Region):
         _require_floating(x, "LpBall(x, eps)")
         self.norm, self.eps = _valid_norm(norm), _radius_like(eps, x, norm)
         self.is_box, self.clipped = self.norm == math.inf, clip is not None
-        self.center = x.masked_fill(x.isinf(), math.nan)
+        self.center = x + (x - x)  # infinity becomes NaN
         self._box = self._clipped_box(x, clip) if clip is not None else Interval.around(self.center, self._radius(x))
 
     def examples(self, chosen: Tensor) -> Self:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from boundgraph.declared import differentiated_by
 from boundgraph.regions import readable
 from boundgraph.values import Interval, Line, Relaxation
 
@@ -21,6 +23,11 @@ Function = Callable[[Tensor], Tensor]
 _REMEMBERED = 64  # tables and turned functions
 
 LOWER_SLOPES = ("adaptive", "zero", "one", "same")
+
+
+def positive(x: Tensor) -> Tensor:
+    """1 where x > 0, else 0. In place and in x's own dtype: bool results are no fast loops on CPUs."""
+    return x.detach().clone().gt_(0)
 
 
 def interval_between(function: Function, x: Interval, turning_points: Sequence[float]) -> Interval:
@@ -66,6 +73,15 @@ def _slope_at_kink(low: Tensor, high: Tensor, chord: Tensor, left_slope: float, 
     return torch.where(takes_right, torch.ones_like(low), left_slope)
 
 
+class Shape(NamedTuple):
+    """A rising function, convex below 0, concave above, whose slope is even."""
+
+    function: Function
+    slope_at: Function
+    curvature_at: Function
+    point_with_slope: Function
+
+
 def s_shaped(
     function: Function, slope_at: Function, curvature_at: Function, point_with_slope: Function, x: Interval
 ) -> Relaxation:
@@ -73,21 +89,11 @@ def s_shaped(
 
     slope_at, curvature_at: f' and f''. point_with_slope: the x >= 0 with f'(x) = slope.
     """
-
-    def upper_line(curve: Function, low: Tensor, high: Tensor) -> Line:
-        slope = _upper_slope(curve, slope_at, curvature_at, low, high)
-        # sound: f(x) - m x is largest at an end or at the point right of 0 where f' = m; clamping that point to the
-        # interval yields an end when it lies outside
-        with torch.no_grad():
-            turn = point_with_slope(slope)
-        turn = torch.minimum(torch.maximum(turn, low), high)
-        excess = [curve(point) - slope * point for point in (low, high, turn)]
-        return Line(slope, torch.maximum(torch.maximum(excess[0], excess[1]), excess[2]))
-
-    below = upper_line(_turned(function), -x.upper, -x.lower)
+    shape = Shape(function, slope_at, curvature_at, point_with_slope)
+    slope, intercept, *_ = _upper_line(shape, x.lower, x.upper)
+    below, under, *_ = _upper_line(shape._replace(function=_turned(function)), -x.upper, -x.lower)
     # sound: f(x) = -turned(-x) >= -(line above `turned` at -x)
-    assert below.intercept is not None
-    return Relaxation(Line(below.slope, -below.intercept), upper_line(function, x.lower, x.upper))
+    return Relaxation(Line(below, -under), Line(slope, intercept))
 
 
 @functools.lru_cache(_REMEMBERED)
@@ -96,49 +102,90 @@ def _turned(function: Function) -> Function:
     return lambda point: -function(-point)
 
 
-def _upper_slope(function: Function, slope_at: Function, curvature_at: Function, low: Tensor, high: Tensor) -> Tensor:
-    """Slope of the upper line: tangent where the function is concave, chord where that lies above, else the tangent
-    through the left end."""
-    middle_slope = slope_at((low + high) / 2)
-    width = high - low
-    # below this width the chord's slope is lost in rounding, and the tangent is as good to second order
-    narrow = width < torch.finfo(width.dtype).eps ** (1 / 3)
-    chord = (function(high) - function(low)) / torch.where(narrow, 1.0, width)
-    chord = torch.where(narrow, middle_slope, chord)
-    touching = slope_at(_tangent_point(function, slope_at, curvature_at, low, high))
-    crosses = (low < 0) & (high > 0) & (slope_at(high) < chord) & ~narrow
-    return torch.where(low >= 0, middle_slope, torch.where(crosses, touching, chord))
+def _upper_line_gradient(
+    upstream: list[Tensor], results: tuple[Tensor, ...], shape: Shape, low: Tensor, high: Tensor
+) -> tuple[None, Tensor, Tensor]:
+    """The intercept, f - slope x at its largest, moves with the slope and with the end at which that is (envelope
+    theorem). So does the slope: as that of a secant, of which a tangent through the left end is the steepest."""
+    (of_slope, of_intercept, *_), (slope, _, anchor, touch) = upstream, results
+    flat, width = _takes_middle(low, high), high - low
+    bend = shape.curvature_at((low + high) * 0.5) * 0.5
+    beyond_low, beyond_high = slope - shape.slope_at(low), shape.slope_at(high) - slope
+    by_low = torch.lerp(beyond_low / (anchor - low + flat), bend, flat)
+    by_high = torch.lerp(beyond_high.relu() / (width + flat), bend, flat)
+    of_slope = torch.addcmul(of_slope, of_intercept, touch, value=-1)
+    at_low, at_high = ((touch - end).eq_(0).mul_(of_intercept) for end in (low, high))
+    return (
+        None,
+        of_slope.mul(by_low).addcmul_(at_low, beyond_low, value=-1),
+        of_slope.mul(by_high).addcmul_(at_high, beyond_high),
+    )
 
 
-_BISECTIONS = 24
-_FAR = 40.0  # beyond it the slope of every supported S-shape is below float32's resolution of 1
+@differentiated_by(_upper_line_gradient)
+def _upper_line(shape: Shape, low: Tensor, high: Tensor) -> tuple[Tensor, ...]:
+    """The line's slope and intercept, the point that gives the slope, and the point where the line touches.
 
-
-def _tangent_point(function: Function, slope_at: Function, curvature_at: Function, low: Tensor, high: Tensor) -> Tensor:
-    """The point right of 0 whose tangent passes through (low, f(low)), for low < 0 < high; anything elsewhere.
-
-    Bisection finds it without gradient; one Newton step adds the gradient that the implicit function theorem gives.
+    Slope: of a tangent where the function is concave, of the chord where that lies above, else of the tangent through
+    the left end.
     """
+    at_low, at_high = shape.function(low), shape.function(high)
+    flat = _takes_middle(low, high)
+    chord = (at_high - at_low) / (high - low + flat)
+    curved = torch.maximum(flat, positive(chord - shape.slope_at(high)))
+    anchor = torch.lerp(torch.minimum(_tangent_point(shape, low), high), (low + high) * 0.5, flat)
+    slope = torch.lerp(chord, shape.slope_at(anchor), curved)
+    # sound: f(x) - m x is largest at an end or at the point right of 0 where f' = m; clamping that point to the
+    # interval yields an end when it lies outside
+    with torch.no_grad():
+        turn = shape.point_with_slope(slope)
+    turn = torch.minimum(torch.maximum(turn, low), high)
+    from_low, from_high = at_low - slope * low, at_high - slope * high
+    from_turn = shape.function(turn) - slope * turn
+    touch = torch.lerp(high, turn, positive(from_turn - from_high))
+    intercept = torch.maximum(from_turn, from_high)
+    touch = torch.lerp(touch, low, positive(from_low - intercept))
+    return slope, torch.maximum(from_low, intercept), anchor.detach(), touch.detach()
+
+
+def _takes_middle(low: Tensor, high: Tensor) -> Tensor:
+    """1 where the line is the tangent in the middle: on the concave side, and on a width below which the chord's slope
+    is lost in rounding, and the tangent as good to second order."""
+    least = torch.finfo(low.dtype).eps ** (1 / 3)
+    return torch.maximum(positive(low - high + least), low.detach().clone().ge_(0))
+
+
+_FAR = 40.0  # beyond it the slope of every supported S-shape is below float32's resolution of 1
+_BISECTIONS = 24
+
+
+def _tangent_point(shape: Shape, low: Tensor) -> Tensor:
+    """The point right of 0 whose tangent passes through (low, f(low)), for low < 0; anything elsewhere.
+
+    Newton's steps find it without gradient; one more adds the gradient that the implicit function theorem gives.
+    """
+    function, slope_at, curvature_at, _ = shape
     left = low.clamp(max=0)
 
     def excess(point: Tensor) -> Tensor:
         return function(point) + slope_at(point) * (left - point) - function(left)
 
-    def change_at(point: Tensor) -> Tensor:  # of the excess; infinite where Newton's step would lead nowhere
-        change = curvature_at(point) * (left - point)
-        return torch.where(change.abs() < torch.finfo(point.dtype).tiny ** 0.5, torch.inf, change)
+    def change_at(point: Tensor) -> Tensor:  # of the excess; huge where Newton's step would lead nowhere
+        change, kind = curvature_at(point) * (left - point), torch.finfo(point.dtype)
+        return change + positive(kind.tiny**0.5 - change.abs()) * kind.max
 
     with torch.no_grad():
         if readable(left.detach()):
             far = _tabulated(function, slope_at, left)
-            for _ in range(2):
-                far = (far - excess(far) / change_at(far)).clamp(0, _FAR)
         else:  # numbers that may not be looked up
-            far = _bisected(excess, high.clamp(0, _FAR))
-        far = torch.minimum(far, high.clamp(0, _FAR))
+            far = _bisected(excess, torch.full_like(left, _FAR))
+        # to 1e-4; each step squares that
+        for _ in range(1 if torch.finfo(left.dtype).eps > 1e-8 else 2):
+            far = (far - excess(far) / change_at(far)).clamp(0, _FAR)
         change = change_at(far)
-    step = far - excess(far) / change
-    return torch.minimum(torch.maximum(step, torch.zeros_like(step)), high.clamp(min=0))
+    if not (torch.is_grad_enabled() and left.requires_grad):
+        return far
+    return (far - excess(far) / change).clamp(min=0)
 
 
 def _bisected(excess: Function, far: Tensor) -> Tensor:
@@ -151,15 +198,13 @@ def _bisected(excess: Function, far: Tensor) -> Tensor:
     return far
 
 
-_GRID, _FARTHEST = 1024, math.log1p(1e5)
+_GRID, _FARTHEST = 2**16, math.log1p(1e5)
 
 
 def _tabulated(function: Function, slope_at: Function, left: Tensor) -> Tensor:
     """The tangent point of the line from each left end, out of a table over log(1 - left); to about 1e-4."""
-    table = _tangent_table(function, slope_at, left.dtype)
-    place = (torch.log1p(-left) * ((_GRID - 1) / _FARTHEST)).clamp(0, _GRID - 1)
-    index = place.nan_to_num().long().clamp(max=_GRID - 2)
-    return torch.lerp(table[index], table[index + 1], place - index)
+    place = torch.log1p(-left) * ((_GRID - 1) / _FARTHEST) + 0.5
+    return _tangent_table(function, slope_at, left.dtype)[place.nan_to_num().clamp(0, _GRID - 1).long()]
 
 
 @functools.lru_cache(_REMEMBERED)

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
+
+from boundgraph.leaves import mapped
 
 
 class Interval:
@@ -22,7 +23,11 @@ class Interval:
     out the other form when asked, once. A radius that is the same for all examples may have a leading dimension of 1.
     """
 
+    made_of_ends: bool
+    """What it was made from. The other form is subject to rounding, so rules start from this one."""
+
     def __init__(self, lower: Tensor, upper: Tensor) -> None:
+        self.made_of_ends = True
         self._lower: Tensor | None = lower
         self._upper: Tensor | None = upper
         self._center: Tensor | None = None
@@ -32,6 +37,7 @@ class Interval:
     def around(cls, center: Tensor, radius: Tensor) -> Interval:
         """center: (batch, *node_shape); radius: (batch | 1, *node_shape), not negative."""
         interval = cls.__new__(cls)
+        interval.made_of_ends = False
         interval._lower = interval._upper = None
         interval._center, interval._radius = center, radius
         return interval
@@ -188,7 +194,7 @@ def examples_of(value: Any, part: slice | Tensor, batch: int) -> Any:
             return leaf.examples(part)
         return leaf[part] if isinstance(leaf, Tensor) and leaf.shape[0] == batch else leaf
 
-    return tree_map(cut, value)
+    return mapped(cut, value)
 
 
 def node_numel(interval: Interval) -> int:

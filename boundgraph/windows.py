@@ -128,7 +128,11 @@ def cut(value: Tensor, windows: Windows, at: Places | None = None, outside: floa
 
 def channels_last(coefficients: Tensor) -> bool:
     """Whether channels, dimension 2 of coefficients over an image, lie next to each other in memory."""
-    return coefficients.dim() > 3 and coefficients.stride(2) == 1 and coefficients.shape[2] > 1
+    return coefficients.dim() > 3 and adjacent(coefficients, 2)
+
+
+def adjacent(tensor: Tensor, dim: int) -> bool:
+    return tensor.stride(dim) == 1 and tensor.shape[dim] > 1
 
 
 def within(windows: Windows) -> Windows:

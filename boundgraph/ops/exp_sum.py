@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from boundgraph.linear_forms import lower_through
+from boundgraph.linear_forms import lower_through, lower_through_gradient, summed_to
 from boundgraph.operator import Operator, register
 from boundgraph.values import Interval, Line, Relaxation
 
@@ -58,6 +58,25 @@ def through(coefficients: Tensor, exponentials: Exponentials) -> tuple[Tensor, T
     return pulled, offset + coefficients.squeeze(2) * exponentials.constant
 
 
+def gradient(
+    upstream: tuple[Tensor, Tensor], coefficients: Tensor, exponentials: Exponentials
+) -> tuple[Tensor, tuple[Relaxation, Tensor | None]]:
+    """That of the lines, summed over the margins; with g for the offset, g constant for A and g A for the constant."""
+    offset, (lines, constant) = upstream[1], exponentials
+    of_margins, of_lines = lower_through_gradient(upstream, coefficients.expand(-1, -1, upstream[0].shape[2]), lines)
+    of_rows = of_margins.sum(2, keepdim=True) + summed_to((offset * constant).unsqueeze(2), coefficients)
+    of_constant = (offset * coefficients.squeeze(2)).sum(1, keepdim=True) if constant.requires_grad else None
+    return of_rows, (of_lines, of_constant)
+
+
 EXP_SUM = register(
-    Operator(name="exp_sum", forward=forward, interval=interval, relax=relax, through=through, operands=("margins",))
+    Operator(
+        name="exp_sum",
+        forward=forward,
+        interval=interval,
+        relax=relax,
+        through=through,
+        gradient=gradient,
+        operands=("margins",),
+    )
 )

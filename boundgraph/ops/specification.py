@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from boundgraph.errors import RegionError
-from boundgraph.linear_forms import inner, per_example
+from boundgraph.linear_forms import inner, per_example, summed_to
 from boundgraph.operator import Operator, register
+from boundgraph.products import matrix_product
 from boundgraph.specification import compared_pairs
 from boundgraph.values import Interval, node_numel
 
@@ -58,11 +59,12 @@ def merged_interval(x: Interval, spec: Tensor, weight: Tensor, bias: Tensor | No
 
 def _radius_of_pairs(radius: Tensor, weight: Tensor, first: Tensor, second: Tensor) -> Tensor:
     """<|W_i - W_j|, radius> for the compared outputs: each pair once, instead of once per example that compares it."""
-    one, other = torch.triu_indices(weight.shape[0], weight.shape[0], 1, device=weight.device)
-    number = one.new_zeros(weight.shape[0], weight.shape[0])
-    number[one, other] = number[other, one] = torch.arange(len(one), device=weight.device)
-    apart = radius @ (weight[one] - weight[other]).abs().mT
-    asked = number[first, second]
+    outputs = weight.shape[0]
+    one, other = torch.triu_indices(outputs, outputs, 1, device=weight.device)
+    unit = torch.eye(outputs, dtype=weight.dtype, device=weight.device)
+    apart = radius @ ((unit[one] - unit[other]) @ weight).abs().mT
+    low, high = torch.minimum(first, second), torch.maximum(first, second)
+    asked = low * (2 * outputs - low - 1) // 2 + high - low - 1  # the place of a pair in that order
     batch = max(apart.shape[0], asked.shape[0])
     return apart.expand(batch, -1).gather(1, asked.expand(batch, -1))
 
@@ -79,6 +81,21 @@ def merged_backward(
     return rows.reshape(*rows.shape[:2], *x.shape[1:])
 
 
+def merged_gradient(
+    upstream: Tensor, coefficients: Tensor, x: Interval, spec: Tensor, weight: Tensor, bias: Tensor | None = None
+) -> tuple[Tensor | None, ...]:
+    """Of A C W, G upstream: G W^T C^T for A, A^T G W^T for C, (A C)^T G for W."""
+    arrived = upstream.reshape(*upstream.shape[:2], -1, weight.shape[1])
+    through_weight = torch.matmul(arrived, weight.mT).flatten(2)
+    of_spec = of_weight = None
+    if spec.requires_grad:
+        of_spec = summed_to(coefficients.mT @ through_weight, spec)
+    if weight.requires_grad:
+        outputs = (coefficients @ spec).reshape(-1, weight.shape[0])
+        of_weight = matrix_product(outputs.mT, arrived.flatten(0, 2))
+    return summed_to(through_weight @ spec.mT, coefficients), None, of_spec, of_weight, None
+
+
 def _merged_weight(spec: Tensor, weight: Tensor) -> Tensor:
     """C W, (batch | 1, rows, positions * inputs), for a layer that acts on each of `positions` vectors per example."""
     if spec.shape[-1] % weight.shape[0]:
@@ -92,6 +109,7 @@ MERGED_SPECIFICATION = register(
         forward=merged,
         interval=merged_interval,
         backward=merged_backward,
+        gradient=merged_gradient,
         start=merged_start,
     )
 )
