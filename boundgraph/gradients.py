@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
-from boundgraph import linear_forms, operator, regions
+from boundgraph import linear_forms, operator, precision, regions
 
 Gradient = Callable[..., tuple[Any, ...]]
 
@@ -29,6 +29,9 @@ _SHARED: dict[Callable[..., Any], Gradient] = {
     linear_forms.lower_through: linear_forms.lower_through_gradient,
     linear_forms.moved: linear_forms.moved_gradient,
     regions.minimum_on_box: regions.minimum_on_box_gradient,
+    precision.narrowed: precision.narrowed_gradient,
+    precision.widened: precision.widened_gradient,
+    precision.lower_through: precision.lower_through_gradient,
 }
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from boundgraph.relaxations import LOWER_SLOPES
 from boundgraph.tightening import MEMORY
-from passes import cleanup, crown, interval, layout, loss, primal, specification, tightening
+from passes import cleanup, crown, interval, layout, loss, precision, primal, specification, tightening
 from passes.graphs import Pass
 
 Pipeline = tuple[Pass, ...]
@@ -21,6 +21,7 @@ PREPARE: Pipeline = (
     primal.batch_norm_to_affine,
     specification.merge,
 )
+PRECISIONS: dict[str, Pipeline] = {"model": (), "bf16": (precision.bfloat16,)}
 CLEAN: Pipeline = (layout.channels_last, cleanup.share_repeats, cleanup.drop_unused)
 
 
@@ -29,10 +30,10 @@ def ibp() -> Pipeline:
     return (*PREPARE, interval.forward, tightening.first_layer, *CLEAN)
 
 
-def crown_ibp(*, slope: str = "adaptive") -> Pipeline:
+def crown_ibp(*, slope: str = "adaptive", precision: str = "model") -> Pipeline:
     """IBP inside the network, one CROWN walk from the specification to the input (Zhang et al. 2020)."""
-    backward = partial(crown.backward, slope=slope)
-    return (*PREPARE, interval.forward, tightening.first_layer, loss.fuse, backward, loss.with_shift, *CLEAN)
+    backward = (partial(crown.backward, slope=slope), *PRECISIONS[precision])
+    return (*PREPARE, interval.forward, tightening.first_layer, loss.fuse, *backward, loss.with_shift, *CLEAN)
 
 
 def crown_full(*, slope: str = "adaptive", memory: int = MEMORY) -> Pipeline:
@@ -64,10 +65,12 @@ def method(name: str, **options: object) -> Pipeline:
     """The passes of a method with options, for `compile(model, method=...)`.
 
     slope ("crown-ibp", "crown"): lower line of unstable ReLU-like neurons, one of "adaptive", "zero", "one", "same".
+    precision ("crown-ibp"): of the coefficients; "model", that of the model, or "bf16", for training a float32 model
+    alone: its bounds are estimates, and a call whose result nobody can differentiate raises a PrecisionError.
     memory ("crown"): bytes that the largest coefficient tensor of a chunk of rows may take.
 
     Raises:
-        ValueError: an unknown name, option or slope; the message lists what there is.
+        ValueError: an unknown name, option, slope or precision; the message lists what there is.
     """
     if name not in _METHODS:
         known = "\n".join(f"  {known.name}: {known.summary}" for known in methods().values())
@@ -78,6 +81,8 @@ def method(name: str, **options: object) -> Pipeline:
         raise ValueError(f"method {name!r} has no option {', '.join(unknown)}; its options: {choices}")
     if options.get("slope", "adaptive") not in LOWER_SLOPES:
         raise ValueError(f"unknown slope {options['slope']!r}; choose one of {', '.join(LOWER_SLOPES)}")
+    if options.get("precision", "model") not in PRECISIONS:
+        raise ValueError(f"unknown precision {options['precision']!r}; choose one of {', '.join(PRECISIONS)}")
     return _METHODS[name](**options)
 
 
