@@ -32,6 +32,7 @@ _SHARED: dict[Callable[..., Any], Gradient] = {
     precision.narrowed: precision.narrowed_gradient,
     precision.widened: precision.widened_gradient,
     precision.lower_through: precision.lower_through_gradient,
+    precision.minimum_on_box: precision.minimum_on_box_gradient,
 }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from boundgraph import linear_forms
+from boundgraph import linear_forms, regions
 from boundgraph.errors import PrecisionError
 from boundgraph.operator import of_upstream_alone
 from boundgraph.values import Relaxation
@@ -59,6 +59,16 @@ def lower_through_gradient(
     return gradient.to(torch.bfloat16), lines
 
 
+def minimum_on_box(coefficients: Tensor, radius: Tensor) -> Tensor:
+    """`regions.minimum_on_box` of bfloat16 coefficients."""
+    return regions.minimum_on_box(coefficients.float(), radius)
+
+
+def minimum_on_box_gradient(upstream: Tensor, coefficients: Tensor, radius: Tensor) -> tuple[Tensor, Tensor | None]:
+    gradient, of_radius = regions.minimum_on_box_gradient(upstream, coefficients.float(), radius)
+    return gradient.to(torch.bfloat16), of_radius
+
+
 def for_training(distances: Tensor) -> Tensor:
     """The distances, if they can be differentiated.
 
@@ -72,6 +82,10 @@ def for_training(distances: Tensor) -> Tensor:
             "boundgraph.compile(model, method='crown-ibp')."
         )
     return distances
+
+
+CONVERTING = {linear_forms.lower_through: lower_through, regions.minimum_on_box: minimum_on_box}
+"""Steps that take bfloat16 coefficients, in place of those that take what they are computed in."""
 
 
 def require_single(model: nn.Module) -> None:

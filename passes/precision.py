@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator as python_operator
+from functools import partial
 
 from torch import fx
 
@@ -26,36 +27,34 @@ def bfloat16(module: fx.GraphModule) -> fx.GraphModule:
     copies: dict[fx.Node, fx.Node] = {}
     narrow: set[fx.Node] = set()  # forms that are in bfloat16
 
-    def half(source: fx.Node) -> fx.Node:
-        if source in narrow or kind(source) not in ("form", "exact"):
-            return copies[source]
-        return emit(graph, precision.narrowed, (copies[source],), kind(source), f"{source.name}_bf16")
-
-    def full(source: fx.Node) -> fx.Node:
-        if source not in narrow:
-            return copies[source]
-        return emit(graph, precision.widened, (copies[source],), "form", f"{source.name}_float32")
+    def converted(source: fx.Node, half: frozenset[str]) -> fx.Node:
+        if kind(source) in half and source not in narrow:
+            return emit(graph, precision.narrowed, (copies[source],), kind(source), f"{source.name}_bf16")
+        if not half and source in narrow:
+            return emit(graph, precision.widened, (copies[source],), "form", f"{source.name}_float32")
+        return copies[source]
 
     starts = [node for node in module.graph.nodes if node.target is linear_forms.select_sides]
     walk = reached_from(module.graph, starts, blocked=lambda node: False)
     for node in module.graph.nodes:
-        if node not in walk or _makes_offsets(node):
-            copies[node] = graph.node_copy(node, full)
-        elif node.target is python_operator.getitem:
+        if node in walk and node.target is python_operator.getitem:
             copy_into(graph, node, copies)
-            narrow |= {node} if node_argument(node) in narrow and kind(node) == "form" else set()
+            half = node_argument(node) in narrow
         else:
-            copies[node] = graph.node_copy(node, half)
+            kinds = _taken_in_half(node) if node in walk else frozenset()
+            copies[node] = graph.node_copy(node, partial(converted, half=kinds))
+            half = bool(kinds)
+        if half and kind(node) == "form":
             narrow.add(node)
-        if node.target is linear_forms.lower_through:
-            copies[node].target = precision.lower_through
-        elif node.target is linear_forms.total:
+        copies[node].target = precision.CONVERTING.get(node.target, node.target)
+        if node.target is linear_forms.total:
             copies[node] = emit(graph, precision.for_training, (copies[node],), "bounds", "rows_estimate")
     return rebuilt(module, graph)
 
 
-def _makes_offsets(node: fx.Node) -> bool:
-    """Whether a step of the walk is computed in float32. That through lines is too, but converts by itself."""
-    if node.target in (python_operator.getitem, linear_forms.lower_through):
-        return False
-    return kind(node) == "bounds" or any(kind(source) == "relaxation" for source in node.all_input_nodes)
+def _taken_in_half(node: fx.Node) -> frozenset[str]:
+    """Kinds of values that a step of the walk takes in bfloat16; none if it makes offsets, which are float32."""
+    if node.target in precision.CONVERTING:
+        return frozenset({"form"})
+    makes_offsets = kind(node) == "bounds" or any(kind(source) == "relaxation" for source in node.all_input_nodes)
+    return frozenset() if makes_offsets else frozenset({"form", "exact"})
