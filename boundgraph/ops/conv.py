@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -114,14 +115,16 @@ def _of_weight(folded: Tensor, arrived: Tensor, weight: Tensor, geometry: _Geome
     return aten.convolution_backward(folded, arrived, weight, None, *options, (False, True, False))[1]
 
 
-_FEW_CHANNELS = 2
-_BLOCK = 4
+_FEW_CHANNELS, _FEW_IF_STRIDED = 3, 16
+_PIXELS = 16
+"""Channels that a block of pixels should make, about: one vector of the processor."""
 
 
 def _worth_sub_pixels(coefficients: Tensor, weight: Tensor, geometry: _Geometry) -> bool:
-    """CPU libraries are slow at transposed convolutions to few channels, such as those of an image."""
+    """CPU libraries are slow at transposed convolutions to few channels, such as those of an image, and with strides."""
     plain = geometry.groups == 1 and geometry.before == geometry.after and set(geometry.dilation) == {1}
-    few = weight.dim() == 4 and weight.shape[1] <= _FEW_CHANNELS and weight.shape[0] >= 8
+    most = _FEW_IF_STRIDED if min(geometry.stride) > 1 else _FEW_CHANNELS
+    few = weight.dim() == 4 and weight.shape[1] <= most and weight.shape[0] >= 8
     return coefficients.device.type == "cpu" and plain and few
 
 
@@ -132,7 +135,8 @@ def _sub_pixel(folded: Tensor, weight: Tensor, geometry: _Geometry, positions: S
     output pixel m n + d the tap k = a + p - s d, where there is one: a convolution over d, with stride m.
     """
     stride, padding = geometry.stride, geometry.before
-    blocks = [max(1, _BLOCK // s) for s in stride]
+    side = math.isqrt(_PIXELS // weight.shape[1])
+    blocks = [max(1, side // s) for s in stride]
     sides = [m * s for m, s in zip(blocks, stride, strict=True)]
     options = zip(weight.shape[2:], stride, padding, sides, strict=True)
     (rows, row_is, up), (columns, column_is, left) = (_taps(*option, folded.device) for option in options)
