@@ -32,8 +32,9 @@ def ibp() -> Pipeline:
 
 def crown_ibp(*, slope: str = "adaptive", precision: str = "model") -> Pipeline:
     """IBP inside the network, one CROWN walk from the specification to the input (Zhang et al. 2020)."""
-    backward = (partial(crown.backward, slope=slope), *PRECISIONS[precision])
-    return (*PREPARE, interval.forward, tightening.first_layer, loss.fuse, *backward, loss.with_shift, *CLEAN)
+    backward = partial(crown.backward, slope=slope)
+    walk = (loss.fuse, backward, *PRECISIONS[precision], loss.with_shift)
+    return (*PREPARE, interval.forward, tightening.first_layer, *walk, *CLEAN)
 
 
 def crown_full(*, slope: str = "adaptive", memory: int = MEMORY) -> Pipeline:

@@ -103,7 +103,8 @@ def _require_single(tensor: Tensor) -> None:
         return
     coarse = tensor.dtype.itemsize < 4
     why = "its offsets would be as coarse as its coefficients" if coarse else "rounding to 8 bits would undo its 53"
+    dtype = str(tensor.dtype).removeprefix("torch.")
     raise PrecisionError(
-        f"precision='bf16' is for models in float32, not {str(tensor.dtype).removeprefix('torch.')}: {why}. Convert the "
-        "model, model.float(), or compile it with the default precision, which is the model's own."
+        f"precision='bf16' is for models in float32, and this one is in {dtype}: {why}. Convert it, model.float(), or "
+        "compile it with the default precision, which is the model's own."
     )

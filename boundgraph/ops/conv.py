@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from boundgraph.errors import GraphError
-from boundgraph.linear_forms import fold_rows, laid_out_like, unfold_rows
+from boundgraph.linear_forms import fold_rows, laid_out_like, unfold_rows, with_channels_last
 from boundgraph.operator import Operator, Refused, register
 from boundgraph.values import Interval
 
@@ -49,11 +49,10 @@ _MANY_CHANNELS = 16
 
 def interval_channels_last(x: Interval, weight: Tensor, bias: Tensor | None = None, *geometry: Any) -> Interval:
     """The same, with channels last in memory where there are enough of them for that to pay."""
-    y = interval(x, weight, bias, *geometry)
-    if weight.dim() != 4 or weight.shape[0] < _MANY_CHANNELS:
-        return y
-    center, radius = (part.contiguous(memory_format=torch.channels_last) for part in (y.center, y.radius))
-    return Interval.around(center, radius)
+    if weight.dim() != 4 or len(x.shape) != 4 or weight.shape[0] < _MANY_CHANNELS:
+        return interval(x, weight, bias, *geometry)
+    y = interval(Interval.around(with_channels_last(x.center), with_channels_last(x.radius)), weight, bias, *geometry)
+    return Interval.around(with_channels_last(y.center), with_channels_last(y.radius))
 
 
 def backward(coefficients: Tensor, x: Interval, weight: Tensor, bias: Tensor | None = None, *options: Any) -> Tensor:
@@ -67,7 +66,8 @@ def gradient(
     upstream: Tensor, coefficients: Tensor, x: Interval, weight: Tensor, bias: Tensor | None = None, *options: Any
 ) -> tuple[Any, ...]:
     """Of the adjoint for A: the convolution of G; for W: the weight gradient of that convolution, with A upstream."""
-    arrived, folded = fold_rows(upstream), fold_rows(coefficients)
+    folded = fold_rows(coefficients)
+    arrived = laid_out_like(fold_rows(upstream), folded)
     of_coefficients = unfold_rows(laid_out_like(forward(arrived, weight, None, *options), folded), coefficients)
     of_weight = _of_weight(folded, arrived, weight, _Geometry.of(weight, *options)) if weight.requires_grad else None
     return of_coefficients, None, of_weight, None, *(None for _ in options)
@@ -121,7 +121,7 @@ _PIXELS = 16
 
 
 def _worth_sub_pixels(coefficients: Tensor, weight: Tensor, geometry: _Geometry) -> bool:
-    """CPU libraries are slow at transposed convolutions to few channels, such as those of an image, and with strides."""
+    """CPU libraries are slow at transposed convolutions to few channels, such as those of an image, or with strides."""
     plain = geometry.groups == 1 and geometry.before == geometry.after and set(geometry.dilation) == {1}
     most = _FEW_IF_STRIDED if min(geometry.stride) > 1 else _FEW_CHANNELS
     few = weight.dim() == 4 and weight.shape[1] <= most and weight.shape[0] >= 8
