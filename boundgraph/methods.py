@@ -33,7 +33,7 @@ def ibp() -> Pipeline:
 def crown_ibp(*, slope: str = "adaptive", precision: str = "model") -> Pipeline:
     """IBP inside the network, one CROWN walk from the specification to the input (Zhang et al. 2020)."""
     backward = partial(crown.backward, slope=slope)
-    walk = (loss.fuse, backward, *PRECISIONS[precision], loss.with_shift)
+    walk: Pipeline = (loss.fuse, backward, *PRECISIONS[precision], loss.with_shift)
     return (*PREPARE, interval.forward, tightening.first_layer, *walk, *CLEAN)
 
 
