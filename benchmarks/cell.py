@@ -29,7 +29,10 @@ TASKS = {
     "train-ibp": "ibp", "train-crown-ibp": "crown-ibp", "train-fused": "crown-ibp", "verify-crown": "crown",
     "compile": "crown-ibp",
 }  # fmt: skip
-BACKENDS = ("natural", "boundgraph", "boundgraph-inductor", "boundgraph-bf16", "boundgraph-inductor-bf16", "auto_LiRPA")
+BACKENDS = (
+    *("natural", "boundgraph", "boundgraph-inductor", "boundgraph-bf16", "boundgraph-inductor-bf16"),
+    "auto_LiRPA",
+)
 VERIFIED = 8
 """Examples of a verification task."""
 
