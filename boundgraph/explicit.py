@@ -57,7 +57,8 @@ class ExplicitWalk(nn.Module):
             return max(1, batch)
         nodes = [value for value in captured if isinstance(value, Interval)]
         numel = max([rows[0, 0].numel() if rows.numel() else 1, *(node_numel(value) for value in nodes)])
-        most = CHUNK // max(1, rows.shape[1] * numel * rows.element_size())
+        each = max(rows.element_size(), 4)  # what is kept in less is computed in float32
+        most = CHUNK // max(1, rows.shape[1] * numel * each)
         count = max(1, -(-batch // max(1, most)))
         return max(1, -(-batch // count))
 

@@ -165,7 +165,7 @@ def test_chunks_of_examples(networks: ModuleType, monkeypatch: pytest.MonkeyPatc
     model, x = _build(networks, "wide")
     bounded = boundgraph.compile(model.eval(), BF16)
     whole, margins = _gradients(bounded, x), bounded.margins(x, torch.zeros(8, dtype=torch.long), eps=0.05)
-    monkeypatch.setattr(explicit, "CHUNK", 9 * 16 * 8 * 8 * 2 * 3)  # three examples of 9 rows in bfloat16
+    monkeypatch.setattr(explicit, "CHUNK", 9 * 16 * 8 * 8 * 4 * 3)  # three examples of 9 rows
     assert _apart(_gradients(bounded, x), whole) <= 4 * UNIT
     found = bounded.margins(x, torch.zeros(8, dtype=torch.long), eps=0.05)
     assert (found - margins).abs().max() <= 4 * UNIT * margins.abs().max()
