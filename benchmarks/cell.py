@@ -29,7 +29,10 @@ TASKS = {
     "train-ibp": "ibp", "train-crown-ibp": "crown-ibp", "train-fused": "crown-ibp", "verify-crown": "crown",
     "compile": "crown-ibp",
 }  # fmt: skip
-BACKENDS = ("natural", "boundgraph", "boundgraph-inductor", "auto_LiRPA")
+BACKENDS = (
+    *("natural", "boundgraph", "boundgraph-inductor", "boundgraph-bf16", "boundgraph-inductor-bf16"),
+    "auto_LiRPA",
+)
 VERIFIED = 8
 """Examples of a verification task."""
 
@@ -76,9 +79,9 @@ def step_of(cell: Cell) -> Step:
     if not cell.training:
         sample.model.requires_grad_(False)
     makers: dict[str, Callable[[Cell, networks.Sample], Step]] = {
-        "natural": _natural, "boundgraph": _boundgraph, "boundgraph-inductor": _boundgraph, "auto_LiRPA": _auto_lirpa,
+        "natural": _natural, "boundgraph": _boundgraph, "auto_LiRPA": _auto_lirpa,
     }  # fmt: skip
-    return makers[cell.backend](cell, sample)
+    return makers[cell.backend.partition("-")[0]](cell, sample)
 
 
 def _training_step(model: torch.nn.Module, loss: Callable[[], Tensor]) -> Step:
@@ -101,13 +104,17 @@ def _natural(cell: Cell, sample: networks.Sample) -> Step:
 
 def _boundgraph(cell: Cell, sample: networks.Sample) -> Step:
     (model, x, labels), wanted = sample, networks.network(cell.network)
-    backend = cell.backend.partition("-")[2] or "eager"
+    options = cell.backend.split("-")[1:]
+    backend = "inductor" if "inductor" in options else "eager"
+    if "bf16" in options and cell.task not in ("train-crown-ibp", "train-fused"):
+        raise SkippedError("coefficients in bfloat16 are for training, by a method that has coefficients")
     if cell.task == "compile":
         if backend != "eager":
             raise SkippedError("it compiles at the first call; see the first step of training")
         return lambda: boundgraph.compile(model, "crown-ibp")
     method = TASKS[cell.task]
-    bounded = boundgraph.compile(model, ablation.passes(cell.variant, method), backend=backend)
+    passes = boundgraph.method(method, precision="bf16") if "bf16" in options else ablation.passes(cell.variant, method)
+    bounded = boundgraph.compile(model, passes, backend=backend)
     ablation.switch_off(cell.variant, bounded, lambda: bounded.margins(x, labels, eps=wanted.eps))
     if cell.task == "train-fused":
         return _training_step(model, lambda: bounded.fused_cross_entropy(x, labels, eps=wanted.eps, beta=1.0))

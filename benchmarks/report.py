@@ -24,8 +24,9 @@ passes of the same examples.
 Each cell is a process of its own, and the processes of one row take turns, so that all of them see the same machine. A
 ratio is the median, over the rounds, of two median times in the same round; times of single steps are medians too. A
 certified step computes lower bounds of all margins at an l_inf radius, their cross-entropy, its gradient, and an SGD
-step. `boundgraph` is `boundgraph.compile` as it comes, `boundgraph-inductor` has `backend="inductor"`. auto_LiRPA is
-asked by its public interface for the same margins. Weights are random, as a framework makes them.
+step. `boundgraph` is `boundgraph.compile` as it comes, `-inductor` means `backend="inductor"`, and `-bf16` the method
+with `precision="bf16"`: estimates of the margins, for training alone. auto_LiRPA is asked by its public interface for
+the same margins. Weights are random, as a framework makes them.
 
 boundgraph asks the C library to keep freed memory (`boundgraph/memory.py`; BOUNDGRAPH_KEEP_FREED_MEMORY=0 prevents it).
 The other processes run as they come, so the ratios include what that gains; the ablation tells how much it is. To let
@@ -92,10 +93,20 @@ def _performance(document: dict[str, Any]) -> list[str]:
     if chosen := _of(rows, "train-crown-ibp"):
         parts += ["## Peak memory of a CROWN-IBP step\n", "Resident megabytes above those after the imports.",
                   _table(chosen, lambda row: f"{row['peak_mb'] - row['base_mb']:.0f}")]  # fmt: skip
-    notes = dict.fromkeys(
-        f"- {row['network']}, {row['task']}, {row['backend']}: {row['note']}" for row in rows if "note" in row
-    )
-    return [*parts, "Cells without a figure:\n\n" + "\n".join(notes) if notes else ""]
+    return [*parts, _notes(rows)]
+
+
+def _notes(rows: Iterable[Row]) -> str:
+    """Why there is no figure, once for all networks."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for row in rows:
+        if "note" in row:
+            found.setdefault((row["task"], row["backend"], row["note"]), []).append(row["network"])
+    lines = [
+        _prose(f"- {', '.join(names)}, {task}, {backend}: {note}", "  ")
+        for (task, backend, note), names in found.items()
+    ]
+    return "Cells without a figure:\n\n" + "\n".join(lines) if lines else ""
 
 
 def _ablation(document: dict[str, Any]) -> list[str]:

@@ -4,7 +4,14 @@
 from boundgraph import ops as _ops  # noqa: F401
 from boundgraph import testing, training
 from boundgraph.compiler import compile
-from boundgraph.errors import BoundgraphError, CaptureError, GraphError, RegionError, UnsupportedOperatorError
+from boundgraph.errors import (
+    BoundgraphError,
+    CaptureError,
+    GraphError,
+    PrecisionError,
+    RegionError,
+    UnsupportedOperatorError,
+)
 from boundgraph.methods import method, methods
 from boundgraph.module import BoundedModule
 from boundgraph.operator import Operator, register
@@ -24,6 +31,7 @@ __all__ = [
     "Interval",
     "LpBall",
     "Operator",
+    "PrecisionError",
     "Region",
     "RegionError",
     "UnsupportedOperatorError",

@@ -19,3 +19,7 @@ class GraphError(BoundgraphError):
 
 class RegionError(BoundgraphError, ValueError):
     """A region or specification that makes no sense: negative eps, lower above upper, a wrong shape."""
+
+
+class PrecisionError(BoundgraphError, ValueError):
+    """Coefficients of reduced precision where they make no sense: to verify, or in a model that is not in float32."""

@@ -66,7 +66,8 @@ class ExplicitWalk(nn.Module):
         if rows.device.type != "cpu":
             return sys.maxsize
         nodes = [node_numel(value) for value in captured if isinstance(value, Interval)]
-        return CHUNK // (max(1, rows[:1, :1].numel(), *nodes) * rows.element_size())
+        each = max(rows.element_size(), 4)  # what is kept in less is computed in float32
+        return CHUNK // (max(1, rows[:1, :1].numel(), *nodes) * each)
 
 
 def _leading(leaf: Any) -> int | None:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from boundgraph import linear_forms, operator, regions
+from boundgraph import linear_forms, operator, precision, regions
 from boundgraph.leaves import joined, leaves, separated
 
 Gradient = Callable[..., tuple[Any, ...]]
@@ -29,6 +29,10 @@ _SHARED: dict[Callable[..., Any], Gradient] = {
     linear_forms.lower_through: linear_forms.lower_through_gradient,
     linear_forms.moved: linear_forms.moved_gradient,
     regions.minimum_on_box: regions.minimum_on_box_gradient,
+    precision.narrowed: precision.narrowed_gradient,
+    precision.widened: precision.widened_gradient,
+    precision.lower_through: precision.lower_through_gradient,
+    precision.minimum_on_box: precision.minimum_on_box_gradient,
 }
 
 

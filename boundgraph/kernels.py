@@ -10,9 +10,14 @@ from typing import Any
 import torch
 from torch import fx
 
-from boundgraph import linear_forms
+from boundgraph import linear_forms, precision, regions
 
-FUSIBLE = (linear_forms.lower_through, linear_forms.lower_through_gradient)
+FUSIBLE = (
+    *(linear_forms.lower_through, linear_forms.lower_through_gradient),
+    *(regions.minimum_on_box, regions.minimum_on_box_gradient),
+    *(precision.lower_through, precision.lower_through_gradient),
+    *(precision.minimum_on_box, precision.minimum_on_box_gradient),
+)
 """Steps that read and write large tensors several times for little arithmetic. Matrix products and convolutions gain
 nothing from compilation, and neither does the graph around them."""
 

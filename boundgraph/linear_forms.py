@@ -254,9 +254,15 @@ def reshaped_to(coefficients: Tensor, x: Interval) -> Tensor:
 
 def laid_out_like(images: Tensor, others: Tensor) -> Tensor:
     """The images with channels last in memory if the others have them so; else, and for anything else, as they are."""
-    if images.dim() == others.dim() == 4 and adjacent(others, 1):
-        return images.contiguous(memory_format=torch.channels_last)
-    return images
+    return with_channels_last(images) if images.dim() == others.dim() == 4 and adjacent(others, 1) else images
+
+
+def with_channels_last(images: Tensor) -> Tensor:
+    """The images with channels last in memory. A single channel may have any stride; convolutions go by one that says
+    it is last."""
+    if images.shape[1] == 1:
+        return images.squeeze(1).unsqueeze(3).movedim(3, 1)
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 Combined = Tensor | Windows | tuple[Tensor | Windows, ...]

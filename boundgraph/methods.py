@@ -7,7 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 from boundgraph.relaxations import LOWER_SLOPES
-from passes import cleanup, crown, interval, layout, loss, primal, specification, tightening
+from passes import cleanup, crown, interval, layout, loss, precision, primal, specification, tightening
 from passes.graphs import Pass
 
 Pipeline = tuple[Pass, ...]
@@ -21,6 +21,7 @@ PREPARE: Pipeline = (
     primal.merge_affine,
     specification.merge,
 )
+PRECISIONS: dict[str, Pipeline] = {"model": (), "bf16": (precision.bfloat16,)}
 CLEAN: Pipeline = (layout.channels_last, cleanup.share_repeats, cleanup.drop_unused)
 
 
@@ -29,10 +30,11 @@ def ibp() -> Pipeline:
     return (*PREPARE, interval.forward, tightening.first_layer, *CLEAN)
 
 
-def crown_ibp(*, slope: str = "adaptive") -> Pipeline:
+def crown_ibp(*, slope: str = "adaptive", precision: str = "model") -> Pipeline:
     """IBP inside the network, one CROWN walk from the specification to the input (Zhang et al. 2020)."""
     backward = partial(crown.backward, slope=slope)
-    return (*PREPARE, interval.forward, tightening.first_layer, loss.fuse, backward, loss.with_shift, *CLEAN)
+    walk: Pipeline = (loss.fuse, backward, *PRECISIONS[precision], loss.with_shift)
+    return (*PREPARE, interval.forward, tightening.first_layer, *walk, *CLEAN)
 
 
 def crown_full(*, slope: str = "adaptive", memory_budget: int | None = None) -> Pipeline:
@@ -66,9 +68,11 @@ def method(name: str, **options: object) -> Pipeline:
     slope ("crown-ibp", "crown"): lower line of unstable ReLU-like neurons, one of "adaptive", "zero", "one", "same".
     memory_budget ("crown"): bytes that the walks of pre-activations may take at once, beside the bounds themselves;
     half of what is free if not given. Rows walk in chunks that fit, of one row at least; the bounds are the same.
+    precision ("crown-ibp"): of the coefficients; "model", that of the model, or "bf16", for training a float32 model
+    alone: its bounds are estimates, and a call whose result nobody can differentiate raises a PrecisionError.
 
     Raises:
-        ValueError: an unknown name, option or slope; the message lists what there is.
+        ValueError: an unknown name, option, slope or precision; the message lists what there is.
     """
     if name not in _METHODS:
         known = "\n".join(f"  {known.name}: {known.summary}" for known in methods().values())
@@ -79,6 +83,8 @@ def method(name: str, **options: object) -> Pipeline:
         raise ValueError(f"method {name!r} has no option {', '.join(unknown)}; its options: {choices}")
     if options.get("slope", "adaptive") not in LOWER_SLOPES:
         raise ValueError(f"unknown slope {options['slope']!r}; choose one of {', '.join(LOWER_SLOPES)}")
+    if options.get("precision", "model") not in PRECISIONS:
+        raise ValueError(f"unknown precision {options['precision']!r}; choose one of {', '.join(PRECISIONS)}")
     return _METHODS[name](**options)
 
 

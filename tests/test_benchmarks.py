@@ -67,6 +67,16 @@ def test_steps(task: str, backend: str) -> None:
     assert min(times) > 0
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_bfloat16_is_for_training_with_a_walk(task: str) -> None:
+    cell = Cell(SMALL, task, "boundgraph-bf16", batch=2)
+    if task in ("train-crown-ibp", "train-fused"):
+        assert min(timed(step_of(cell), 2)) > 0
+    else:
+        with pytest.raises(SkippedError, match="bfloat16 are for training"):
+            step_of(cell)
+
+
 def test_every_variant_trains_alike() -> None:
     """What is switched off changes time, and neither bounds nor gradients."""
     gradients = []
@@ -140,7 +150,10 @@ def test_report(tmp_path: Path) -> None:
     rows = [
         measured("mlp", "train-crown-ibp", "natural", 1.0),
         measured("mlp", "train-crown-ibp", "boundgraph", 9.25),
-        row("mlp", "train-crown-ibp", "auto_LiRPA", note="skipped: auto_LiRPA cannot be imported"),
+        *(
+            row(network, "train-crown-ibp", "auto_LiRPA", note="skipped: no auto_LiRPA")
+            for network in ("mlp", "resnet")
+        ),
         measured("mlp", "verify-crown", "natural", 1.0),
         measured("mlp", "verify-crown", "boundgraph", 123.4),
         {**row("mlp", "compile", "boundgraph", step_s=0.25), "peak_mb": 300.0, "base_mb": 290.0},
@@ -161,7 +174,7 @@ def test_report(tmp_path: Path) -> None:
     assert "| mlp, 4 | 1 ms | 411 | 123 |" in page
     assert "| mlp, 4 | 250 ms |" in page
     assert "| without explicit gradients | 18.00 (x2.00) |" in page
-    assert "- mlp, train-crown-ibp, auto_LiRPA: skipped: auto_LiRPA cannot be imported" in page
+    assert "- mlp, resnet, train-crown-ibp, auto_LiRPA: skipped: no auto_LiRPA" in page
     assert torch.__version__ in page
     assert all(len(line) <= 120 for line in page.splitlines() if not line.startswith("|"))
     figure = docs / "images" / "growth.svg"

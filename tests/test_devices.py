@@ -19,8 +19,10 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import boundgraph
+from boundgraph.methods import Pipeline
 
 METHODS = ("ibp", "crown-ibp", "crown")
+BF16 = boundgraph.method("crown-ibp", precision="bf16")
 ACCELERATOR = "fakegpu"
 DEVICES = (ACCELERATOR, "meta")
 NAMES = ("conv", "residual-cnn", "residual-cnn, train", "max-pool", "smooth", "shared", "constants", "any-size")
@@ -41,7 +43,7 @@ class Constants(nn.Module):
         return self.fc2(torch.relu(self.fc1(x)) * torch.arange(1.0, 5.0))
 
 
-def _build(networks: ModuleType, name: str, method: str) -> tuple[boundgraph.BoundedModule, tuple[int, ...]]:
+def _build(networks: ModuleType, name: str, method: str | Pipeline) -> tuple[boundgraph.BoundedModule, tuple[int, ...]]:
     if name == "constants":
         return boundgraph.compile(Constants().eval(), method), (3,)
     base = name.removesuffix(", train")
@@ -80,7 +82,7 @@ REQUESTS: dict[str, Callable[[Tensor], dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def _check(networks: ModuleType, name: str, method: str, kind: str, device: str) -> None:
+def _check(networks: ModuleType, name: str, method: str | Pipeline, kind: str, device: str) -> None:
     bounded, shape = _build(networks, name, method)
     with _mode(device):
         _move(bounded, device)
@@ -110,6 +112,12 @@ def test_every_network(networks: ModuleType, name: str, method: str, device: str
 @pytest.mark.parametrize("kind", [kind for kind in REQUESTS if kind != "eps"])
 def test_every_region(networks: ModuleType, kind: str, method: str, device: str) -> None:
     _check(networks, "conv", method, kind, device)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", NAMES)
+def test_coefficients_in_bfloat16(networks: ModuleType, name: str, device: str) -> None:
+    _check(networks, name, BF16, "eps", device)
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from boundgraph.errors import GraphError
-from boundgraph.linear_forms import fold_rows, laid_out_like, unfold_rows
+from boundgraph.linear_forms import fold_rows, laid_out_like, unfold_rows, with_channels_last
 from boundgraph.operator import Operator, Refused, register
 from boundgraph.products import matrix_product
 from boundgraph.values import Interval
@@ -50,11 +51,10 @@ _MANY_CHANNELS = 16
 
 def interval_channels_last(x: Interval, weight: Tensor, bias: Tensor | None = None, *geometry: Any) -> Interval:
     """The same, with channels last in memory where there are enough of them for that to pay."""
-    y = interval(x, weight, bias, *geometry)
-    if weight.dim() != 4 or weight.shape[0] < _MANY_CHANNELS:
-        return y
-    center, radius = (part.contiguous(memory_format=torch.channels_last) for part in (y.center, y.radius))
-    return Interval.around(center, radius)
+    if weight.dim() != 4 or len(x.shape) != 4 or weight.shape[0] < _MANY_CHANNELS:
+        return interval(x, weight, bias, *geometry)
+    y = interval(Interval.around(with_channels_last(x.center), with_channels_last(x.radius)), weight, bias, *geometry)
+    return Interval.around(with_channels_last(y.center), with_channels_last(y.radius))
 
 
 def backward(
@@ -78,7 +78,8 @@ def gradient(
     upstream: Tensor, coefficients: Tensor, x: Interval, weight: Tensor, bias: Tensor | None = None, *options: Any
 ) -> tuple[Any, ...]:
     """Of the adjoint for A: the convolution of G; for W: the weight gradient of that convolution, with A upstream."""
-    arrived, folded = fold_rows(upstream), fold_rows(coefficients)
+    folded = fold_rows(coefficients)
+    arrived = laid_out_like(fold_rows(upstream), folded)
     of_coefficients = unfold_rows(laid_out_like(forward(arrived, weight, None, *options), folded), coefficients)
     of_weight = _of_weight(folded, arrived, weight, _Geometry.of(weight, *options)) if weight.requires_grad else None
     return of_coefficients, None, of_weight, None, *(None for _ in options)
@@ -134,7 +135,7 @@ def _spread(folded: Tensor, weight: Tensor, geometry: _Geometry) -> Tensor:
     if {*sizes, *geometry.dilation, geometry.groups} == {1}:  # one position: a combination of kernels
         return matrix_product(folded.flatten(1), weight.flatten(1)).unflatten(1, weight.shape[1:])
     if max(stride) > 1 and weight.dim() == 4 and weight.shape[0] >= _MANY_CHANNELS:
-        folded = folded.contiguous(memory_format=torch.channels_last)  # twice as fast, where positions are spread out
+        folded = with_channels_last(folded)  # twice as fast, where positions are spread out
     zeros = [0] * len(stride)
     geometry = geometry._replace(before=zeros, after=zeros)
     reached = [(n - 1) * s + r + 1 for n, s, r in zip(sizes, stride, geometry.reach, strict=True)]
@@ -151,14 +152,16 @@ def _of_weight(folded: Tensor, arrived: Tensor, weight: Tensor, geometry: _Geome
     return aten.convolution_backward(folded, arrived, weight, None, *options, (False, True, False))[1]
 
 
-_FEW_CHANNELS = 2
-_BLOCK = 4
+_FEW_CHANNELS, _FEW_IF_STRIDED = 3, 16
+_PIXELS = 16
+"""Channels that a block of pixels should make, about: one vector of the processor."""
 
 
 def _worth_sub_pixels(coefficients: Tensor, weight: Tensor, geometry: _Geometry) -> bool:
-    """CPU libraries are slow at transposed convolutions to few channels, such as those of an image."""
+    """CPU libraries are slow at transposed convolutions to few channels, such as those of an image, or with strides."""
     plain = geometry.groups == 1 and geometry.before == geometry.after and set(geometry.dilation) == {1}
-    few = weight.dim() == 4 and 4 * weight.shape[1] <= min(weight.shape[0], 4 * _FEW_CHANNELS * max(geometry.stride))
+    most = _FEW_IF_STRIDED if min(geometry.stride) > 1 else _FEW_CHANNELS
+    few = weight.dim() == 4 and weight.shape[1] <= most and weight.shape[0] >= 8
     return coefficients.device.type == "cpu" and plain and few
 
 
@@ -169,7 +172,8 @@ def _sub_pixel(folded: Tensor, weight: Tensor, geometry: _Geometry, positions: S
     output pixel m n + d the tap k = a + p - s d, where there is one: a convolution over d, with stride m.
     """
     stride, padding = geometry.stride, geometry.before
-    blocks = [max(1, _BLOCK // s) for s in stride]
+    side = math.isqrt(_PIXELS // weight.shape[1])
+    blocks = [max(1, side // s) for s in stride]
     sides = [m * s for m, s in zip(blocks, stride, strict=True)]
     options = zip(weight.shape[2:], stride, padding, sides, strict=True)
     (rows, row_is, up), (columns, column_is, left) = (_taps(*option, folded.device) for option in options)

@@ -13,6 +13,7 @@ from torch.fx import GraphModule, Node
 
 from boundgraph import plans
 from boundgraph.capture import Constants
+from boundgraph.methods import Pipeline
 from boundgraph.methods import method as method_passes
 from passes.graphs import Request, walks_of
 
@@ -56,11 +57,12 @@ def text() -> Callable[[GraphModule], str]:
 def stages() -> Callable[..., dict[str, GraphModule]]:
     """stages(model, method, regions=..., spec=...) -> the graph after each pass, by the name of the pass."""
 
-    def run(model: nn.Module, method: str = "crown-ibp", **request: Any) -> dict[str, GraphModule]:
+    def run(model: nn.Module, method: str | Pipeline = "crown-ibp", **request: Any) -> dict[str, GraphModule]:
         captured = plans.captured_module(model, Constants(), None)
         regions = tuple(node.name for node in captured.graph.nodes if node.op == "placeholder")
         wanted = Request(**{"regions": regions, **request})
-        plan = plans.build(captured, method_passes(method), wanted, "eager")
+        passes = method_passes(method) if isinstance(method, str) else method
+        plan = plans.build(captured, passes, wanted, "eager")
         return {name.split("(")[0]: module for name, module in plan.stages}
 
     return run
@@ -73,7 +75,11 @@ def check_pass(
     """Compare the graphs before and after one pass of a method with the golden text; returns the two graphs."""
 
     def check(
-        name: str, network: str | nn.Module, method: str = "crown-ibp", golden: str | None = None, **options: Any
+        name: str,
+        network: str | nn.Module,
+        method: str | Pipeline = "crown-ibp",
+        golden: str | None = None,
+        **options: Any,
     ) -> tuple[GraphModule, GraphModule]:
         model = networks.build(network) if isinstance(network, str) else network
         after_each = stages(model, method, **options)
