@@ -104,7 +104,7 @@ class _Chunk(NamedTuple):
     used: Tensor | None  # (groups, rows): which of these were asked for; None for all
 
 
-_CACHE = 8 * 2**20  # on CPUs larger tensors are slower, because element-wise steps read them from main memory
+_LARGEST = 32 * 2**20  # bytes of a tensor on a CPU; larger ones are not faster
 _TENSORS = 8  # as large as the largest coefficients are alive at once, with what convolutions need
 _FEW_ROWS = 16
 
@@ -146,7 +146,7 @@ Captured = tuple[Sequence[Any], Sequence[Any]]
 def _rows_at_once(walk: fx.GraphModule, interval: Interval, captured: Captured, rows: Rows) -> int:
     """How many rows, each of them with its negative, fit into memory together."""
     memory = free_bytes(interval.device) // 2 if rows.memory is None else rows.memory
-    largest = memory // _TENSORS if interval.device.type != "cpu" else min(memory // _TENSORS, _CACHE)
+    largest = memory // _TENSORS if interval.device.type != "cpu" else min(memory // _TENSORS, _LARGEST)
     nodes = [interval, *(value for part in captured for value in part if isinstance(value, Interval))]
     per_row = max(map(node_numel, nodes)) * interval.dtype.itemsize * 2
     everything = math.prod(interval.shape) * per_row
