@@ -124,7 +124,8 @@ def _chunks(interval: Interval, wanted: Tensor | None, at_once: int, rows: Rows,
     together = not rows.windows and (not divisible or at_once >= number * min(counts[0], _FEW_ROWS))
     first = 0
     while first < len(counts):
-        last = number if together else min(len(counts), first + max(1, at_once // counts[first]))
+        few = sum(4 * count >= 3 * counts[first] for count in counts[first:])  # to fill up, to no more than that
+        last = number if together else first + max(1, min(few, at_once // counts[first]))
         groups = order[first:last].sort().values
         yield from _parts(groups, chosen, counts[first], size, max(1, at_once // len(groups)))
         first = last

@@ -134,13 +134,27 @@ def _spread(folded: Tensor, weight: Tensor, geometry: _Geometry) -> Tensor:
     sizes, stride = folded.shape[2:], geometry.stride
     if {*sizes, *geometry.dilation, geometry.groups} == {1}:  # one position: a combination of kernels
         return matrix_product(folded.flatten(1), weight.flatten(1)).unflatten(1, weight.shape[1:])
-    if max(stride) > 1 and weight.dim() == 4 and weight.shape[0] >= _MANY_CHANNELS:
-        folded = with_channels_last(folded)  # twice as fast, where positions are spread out
     zeros = [0] * len(stride)
     geometry = geometry._replace(before=zeros, after=zeros)
     reached = [(n - 1) * s + r + 1 for n, s, r in zip(sizes, stride, geometry.reach, strict=True)]
+    if _worth_a_matrix(folded, weight, reached):
+        units = torch.eye(folded[0].numel(), dtype=folded.dtype, device=folded.device).unflatten(1, folded.shape[1:])
+        matrix = _transposed(units, weight, geometry, reached)
+        return matrix_product(folded.flatten(1), matrix.flatten(1)).unflatten(1, matrix.shape[1:])
+    if max(stride) > 1 and weight.dim() == 4 and weight.shape[0] >= _MANY_CHANNELS:
+        folded = with_channels_last(folded)  # twice as fast, where positions are spread out
     pull = _sub_pixel if _worth_sub_pixels(folded, weight, geometry) else _transposed
     return pull(folded, weight, geometry, reached)
+
+
+_FILLED = 8
+
+
+def _worth_a_matrix(folded: Tensor, weight: Tensor, reached: Sequence[int]) -> bool:
+    """A matrix of a whole step is mostly zeros, but products are an order of magnitude faster per operation than
+    convolutions to few channels, if there are enough rows to make up for making it."""
+    few = weight.shape[1] <= _FEW_CHANNELS and len(folded) > 4 * folded[:1].numel()
+    return few and math.prod(reached) <= _FILLED * math.prod(weight.shape[2:])
 
 
 def _of_weight(folded: Tensor, arrived: Tensor, weight: Tensor, geometry: _Geometry) -> Tensor:
