@@ -67,7 +67,8 @@ def method(name: str, **options: object) -> Pipeline:
 
     slope ("crown-ibp", "crown"): lower line of unstable ReLU-like neurons, one of "adaptive", "zero", "one", "same".
     memory_budget ("crown"): bytes that the walks of pre-activations may take at once, beside the bounds themselves;
-    half of what is free if not given. Rows walk in chunks that fit, of one row at least; the bounds are the same.
+    if not given half of what is free, on a CPU 256 MiB at most. Rows walk in chunks that fit, of one row at least; the
+    bounds are the same.
     precision ("crown-ibp"): of the coefficients; "model", that of the model, or "bf16", for training a float32 model
     alone: its bounds are estimates, and a call whose result nobody can differentiate raises a PrecisionError.
 

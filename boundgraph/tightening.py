@@ -21,7 +21,7 @@ class Rows(NamedTuple):
     """How the rows of a nested walk may be divided. The bounds do not depend on it.
 
     windows: whether each step of the walk takes windows. memory: bytes that a chunk may take; None for half of what is
-    free.
+    free, on a CPU 256 MiB at most.
     """
 
     windows: bool
@@ -104,8 +104,8 @@ class _Chunk(NamedTuple):
     used: Tensor | None  # (groups, rows): which of these were asked for; None for all
 
 
-_LARGEST = 32 * 2**20  # bytes of a tensor on a CPU; larger ones are not faster
 _TENSORS = 8  # as large as the largest coefficients are alive at once, with what convolutions need
+_ENOUGH = 256 * 2**20  # bytes on a CPU, where larger chunks are not faster
 _FEW_ROWS = 16
 
 
@@ -146,14 +146,18 @@ Captured = tuple[Sequence[Any], Sequence[Any]]
 
 def _rows_at_once(walk: fx.GraphModule, interval: Interval, captured: Captured, rows: Rows) -> int:
     """How many rows, each of them with its negative, fit into memory together."""
-    memory = free_bytes(interval.device) // 2 if rows.memory is None else rows.memory
-    largest = memory // _TENSORS if interval.device.type != "cpu" else min(memory // _TENSORS, _LARGEST)
+    largest = (_usual_memory(interval.device) if rows.memory is None else rows.memory) // _TENSORS
     nodes = [interval, *(value for part in captured for value in part if isinstance(value, Interval))]
     per_row = max(map(node_numel, nodes)) * interval.dtype.itemsize * 2
     everything = math.prod(interval.shape) * per_row
     if rows.windows and everything > largest and not torch.compiler.is_compiling():
         per_row = _Probe(walk).most_bytes(interval, captured, rows)
     return max(1, largest // max(1, per_row))
+
+
+def _usual_memory(device: torch.device) -> int:
+    half = free_bytes(device) // 2
+    return min(half, _ENOUGH) if device.type == "cpu" else half
 
 
 class _Probe(fx.Interpreter):

@@ -147,13 +147,13 @@ def _spread(folded: Tensor, weight: Tensor, geometry: _Geometry) -> Tensor:
     return pull(folded, weight, geometry, reached)
 
 
-_FILLED = 8
+_FILLED, _UNITS = 8, 512
 
 
 def _worth_a_matrix(folded: Tensor, weight: Tensor, reached: Sequence[int]) -> bool:
     """A matrix of a whole step is mostly zeros, but products are an order of magnitude faster per operation than
-    convolutions to few channels, if there are enough rows to make up for making it."""
-    few = weight.shape[1] <= _FEW_CHANNELS and len(folded) > 4 * folded[:1].numel()
+    convolutions to few channels; and it has to be made, from that step for each unit."""
+    few = weight.shape[1] <= _FEW_CHANNELS and folded[:1].numel() <= _UNITS
     return few and math.prod(reached) <= _FILLED * math.prod(weight.shape[2:])
 
 
