@@ -29,13 +29,8 @@ with `precision="bf16"`: estimates of the margins, for training alone. auto_LiRP
 the same margins. Weights are random, as a framework makes them.
 
 boundgraph asks the C library to keep freed memory (`boundgraph/memory.py`; BOUNDGRAPH_KEEP_FREED_MEMORY=0 prevents it).
-The other processes run as they come, so the ratios include what that gains; the ablation tells how much it is. To let
-all processes keep it, which makes ordinary steps faster and these ratios higher, and the lead over auto_LiRPA smaller:
-
-```bash
-export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592 MALLOC_TOP_PAD_=268435456
-python -m benchmarks.run steps --task train-crown-ibp --results kept-memory
-```
+The other processes run as they come, so the first tables include what that gains. In a second set of tables all
+processes keep it, which makes ordinary steps faster, and the lead over auto_LiRPA smaller.
 
 To repeat it, with auto_LiRPA importable or left out:
 
@@ -58,11 +53,13 @@ element-wise work comes on top, and large products can run faster per FLOP than 
 
 def page(results: Path) -> str:
     """The whole page, of those parts that were measured."""
-    files = {name: results / f"{name}.json" for name in ("performance", "ablation", "growth")}
+    files = {name: results / f"{name}.json" for name in ("performance", "kept-memory", "ablation", "growth")}
     found = {name: load(path) for name, path in files.items() if path.exists()}
     parts = [PREAMBLE]
     if "performance" in found:
         parts += _performance(found["performance"])
+    if "kept-memory" in found:
+        parts += ["## Train steps where all processes keep freed memory\n", *_training(found["kept-memory"])]
     if "ablation" in found:
         parts += _ablation(found["ablation"])
     if "growth" in found:
@@ -73,10 +70,7 @@ def page(results: Path) -> str:
 
 def _performance(document: dict[str, Any]) -> list[str]:
     rows, limits = document["rows"], document["limits"]
-    parts = ["## Train steps, in natural steps\n", LIMIT]
-    for task, (title, what) in TRAINING.items():
-        if chosen := _of(rows, task):
-            parts += [f"### {title}\n", what, _ratios(chosen, limits, "natural step", "limit")]
+    parts = ["## Train steps, in natural steps\n", LIMIT, *_training(document)]
     if chosen := _of(rows, "verify-crown"):
         examples = document["settings"]["verified"]
         parts += [
@@ -90,10 +84,20 @@ def _performance(document: dict[str, Any]) -> list[str]:
     if chosen := _of(rows, "compile"):
         parts += ["## Compiling\n", "From a model to its bounded module, for CROWN-IBP; first steps are in the files.",
                   _table(chosen, lambda row: _milliseconds(row["step_s"]))]  # fmt: skip
-    if chosen := _of(rows, "train-crown-ibp"):
-        parts += ["## Peak memory of a CROWN-IBP step\n", "Resident megabytes above those after the imports.",
-                  _table(chosen, lambda row: f"{row['peak_mb'] - row['base_mb']:.0f}")]  # fmt: skip
+    measured = {"train-crown-ibp": "a CROWN-IBP step", "verify-crown": "a verification"}
+    for task, what in measured.items():
+        if chosen := _of(rows, task):
+            parts += [f"## Peak memory of {what}\n", "Resident megabytes above those after the imports.",
+                      _table(chosen, lambda row: f"{row['peak_mb'] - row['base_mb']:.0f}")]  # fmt: skip
     return [*parts, _notes(rows)]
+
+
+def _training(document: dict[str, Any]) -> list[str]:
+    rows, limits, parts = document["rows"], document["limits"], []
+    for task, (title, what) in TRAINING.items():
+        if chosen := _of(rows, task):
+            parts += [f"### {title}\n", what, _ratios(chosen, limits, "natural step", "limit")]
+    return parts
 
 
 def _notes(rows: Iterable[Row]) -> str:

@@ -39,25 +39,26 @@ Row = dict[str, Any]
 @dataclass(frozen=True)
 class Effort:
     """rounds: turns of each process. seconds: aimed at per turn. timeout: longest wait for an answer, in seconds.
-    patience: seconds that all rounds of a comparison may take; slow ones make fewer."""
+    patience: seconds that all rounds of a comparison may take; slow ones make fewer. environment: of the processes."""
 
     rounds: int = 7
     seconds: float = 0.5
     timeout: float = 900
     patience: float = 300
+    environment: tuple[tuple[str, str], ...] = ()
 
 
 class Process:
     """A cell at work. `row` is what it has told, with a note if it cannot go on."""
 
-    def __init__(self, cell: Cell, timeout: float) -> None:
-        self.timeout, self.rounds, self.repeats = timeout, [], 1  # type: tuple[float, list[float], int]
+    def __init__(self, cell: Cell, effort: Effort) -> None:
+        self.timeout, self.rounds, self.repeats = effort.timeout, [], 1  # type: tuple[float, list[float], int]
         self.row: Row = asdict(cell.filled)
         threads = {"OMP_NUM_THREADS": str(cell.threads), "MKL_NUM_THREADS": str(cell.threads)}
         paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.cell", json.dumps(asdict(cell))],
-            env={**os.environ, **threads, "PYTHONPATH": paths},
+            env={**os.environ, **threads, **dict(effort.environment), "PYTHONPATH": paths},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -97,7 +98,7 @@ class Process:
 
 def compare(cells: Sequence[Cell], effort: Effort) -> list[Row]:
     """Time cells in turns; the ratio is to the natural one of the same network and batch, if it is among them."""
-    processes = [Process(cell, effort.timeout) for cell in cells]
+    processes = [Process(cell, effort) for cell in cells]
     try:
         total = 0.0
         for process in processes:
@@ -201,6 +202,17 @@ Timeout = Annotated[float, typer.Option(help="Seconds to wait for one answer, co
 Memory = Annotated[float, typer.Option(help="GiB that a process may take; 0 for no limit.")]
 Results = Annotated[Path, typer.Option(help="Folder of the JSON files.")]
 
+KeptMemory = Annotated[bool, typer.Option(help="Let all processes keep freed memory (glibc).")]
+
+KEPT = (
+    ("MALLOC_MMAP_THRESHOLD_", str(2**32)),
+    ("MALLOC_TRIM_THRESHOLD_", str(2**33)),
+    ("MALLOC_TOP_PAD_", str(2**28)),
+)
+"""The settings of boundgraph/memory.py, as an environment tells the C library of a process before it begins."""
+
+SENSITIVE = ["train-ibp", "train-crown-ibp", "train-fused"]
+
 THREADS = min(os.cpu_count() or 1, 8)
 
 
@@ -216,6 +228,7 @@ def steps(
     seed: Seed = 0,
     timeout: Timeout = 900,
     memory_gb: Memory = 0,
+    kept_memory: KeptMemory = False,
     results: Results = RESULTS,
 ) -> None:
     """Train steps, verification and compilation, against ordinary training and auto_LiRPA."""
@@ -229,10 +242,10 @@ def steps(
             usable = (who for who in backend if (one, who) != ("compile", "natural"))
             rows = compare(
                 [Cell(name, one, who, "", batch, seed, threads, memory_gb) for who in usable],
-                Effort(rounds, seconds, timeout),
+                Effort(rounds, seconds, timeout, environment=KEPT if kept_memory else ()),
             )
             show(rows)
-            save(results / "performance.json", rows, settings, limits=least)
+            save(results / f"{'kept-memory' if kept_memory else 'performance'}.json", rows, settings, limits=least)
 
 
 @app.command("ablation")
@@ -285,6 +298,7 @@ def larger(
 def everything(threads: Threads = THREADS, seed: Seed = 0, results: Results = RESULTS) -> None:
     """All of it, with the settings of the stored results."""
     steps(threads=threads, seed=seed, results=results)
+    steps(task=SENSITIVE, threads=threads, seed=seed, kept_memory=True, results=results)
     without(threads=threads, seed=seed, results=results)
     larger(threads=threads, seed=seed, results=results)
 

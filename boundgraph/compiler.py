@@ -26,7 +26,7 @@ def compile(
     model: any module that maps tensors, with the batch as dimension 0, to one tensor. method: a name out of `methods()`
     or a tuple of passes, such as `method("crown", slope="zero")`. example_inputs: for models that only `torch.export`
     can capture; the captured graph is then compared with the model on them. backend: "eager", or a `torch.compile`
-    backend for the emitted module.
+    backend: for the kernels of walks, and on accelerators for whole graphs without a walk.
 
     Raises:
         CaptureError: the model cannot be made a graph.

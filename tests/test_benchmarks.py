@@ -160,6 +160,7 @@ def test_report(tmp_path: Path) -> None:
     ]
     limits = {"mlp": {"train-crown-ibp": 13.18, "verify-crown": 410.6}}
     run.save(results / "performance.json", rows, SETTINGS, limits=limits)
+    run.save(results / "kept-memory.json", [measured("mlp", "train-ibp", "boundgraph", 2.5)], SETTINGS, limits=limits)
     variants = [measured("mlp", "train-crown-ibp", "boundgraph", 9.0),
                 measured("mlp", "train-crown-ibp", "boundgraph", 18.0) | {"variant": "explicit gradients"}]  # fmt: skip
     run.save(results / "ablation.json", variants, SETTINGS)
@@ -173,6 +174,8 @@ def test_report(tmp_path: Path) -> None:
     assert "| mlp, 4 | 1 ms | 13.18 | 9.25 | - |" in page
     assert "| mlp, 4 | 1 ms | 411 | 123 |" in page
     assert "| mlp, 4 | 250 ms |" in page
+    assert "all processes keep freed memory\n\n### IBP" in page
+    assert "| mlp, 4 | - | - | 2.50 |" in page
     assert "| without explicit gradients | 18.00 (x2.00) |" in page
     assert "- mlp, resnet, train-crown-ibp, auto_LiRPA: skipped: no auto_LiRPA" in page
     assert torch.__version__ in page
