@@ -67,7 +67,8 @@ def test_networkx_graph(networks: ModuleType, method: str) -> None:
     assert networkx.is_directed_acyclic_graph(graph)
     assert set(graph) == {node.name for node in bounded.graph.nodes}
     assert networkx.has_path(graph, "x", "bounds")
-    assert graph.nodes["conv_interval"]["operator"] == "conv"
+    assert graph.nodes["shortcut_interval"]["operator"] == "conv"
+    assert graph.nodes["bn2_interval"]["operator"] == "conv", "the layer before it has taken it up"
 
 
 def test_drawing_as_dot(networks: ModuleType, tmp_path: Path) -> None:
