@@ -24,7 +24,6 @@ Option = typer.Option
 
 DEFAULT_METHODS = ["ibp", "crown-ibp"]
 BATCH_SIZE = 250
-BATCH_SIZES = {"crown": 10}  # CROWN walks back from every neuron, so memory grows with the model's width
 WITHOUT_SLOPE = frozenset({"ibp"})  # methods that draw no lower line, hence have no slope to choose
 
 
@@ -168,7 +167,7 @@ def _bound(method: str, slope: str | None, batch_size: int | None) -> Bound:
     if slope is not None and slope not in LOWER_SLOPES:
         raise ZooError(f"unknown --slope {slope!r}; there are: {', '.join(LOWER_SLOPES)}")
     own_slope = None if method in WITHOUT_SLOPE else slope
-    return Bound(method=method, slope=own_slope, batch_size=_or(batch_size, BATCH_SIZES.get(method, BATCH_SIZE)))
+    return Bound(method=method, slope=own_slope, batch_size=_or(batch_size, BATCH_SIZE))
 
 
 def _or(value: Any, default: Any) -> Any:
