@@ -29,6 +29,7 @@ def differentiated_by(
 
     gradient: (upstream, results, *arguments) -> the gradient of each argument, None where none is wanted; upstream
     holds one per result, in the memory format of the first tensor. Which tensors want one, their `requires_grad` says.
+    Arguments go by position: a call with keywords is differentiated as the formula stands.
     """
 
     def declare(rule: Callable[Arguments, Tensors]) -> Callable[Arguments, Tensors]:

@@ -86,6 +86,11 @@ def method(name: str, **options: object) -> Pipeline:
         raise ValueError(f"unknown slope {options['slope']!r}; choose one of {', '.join(LOWER_SLOPES)}")
     if options.get("precision", "model") not in PRECISIONS:
         raise ValueError(f"unknown precision {options['precision']!r}; choose one of {', '.join(PRECISIONS)}")
+    budget = options.get("memory_budget")
+    if budget is not None and (not isinstance(budget, int) or isinstance(budget, bool) or budget < 1):
+        raise ValueError(
+            f"memory_budget must be a positive number of bytes, an int such as 256 * 2**20, not {budget!r}"
+        )
     return _METHODS[name](**options)
 
 

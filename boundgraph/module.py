@@ -15,7 +15,7 @@ from torch.fx import GraphModule
 from boundgraph import cost as costs
 from boundgraph import drawing, losses, operator, plans
 from boundgraph.capture import Constants
-from boundgraph.errors import BoundgraphError, GraphError, RegionError, UnsupportedOperatorError
+from boundgraph.errors import BoundgraphError, GraphError, PrecisionError, RegionError, UnsupportedOperatorError
 from boundgraph.memory import keep_freed_blocks
 from boundgraph.methods import Pipeline, method
 from boundgraph.ops import linear
@@ -25,6 +25,7 @@ from boundgraph.specification import batched_spec, margin_spec
 from boundgraph.values import Bounds, Interval
 from passes import loss
 from passes.graphs import Request, to_networkx
+from passes.precision import bfloat16
 
 SIDES = ("both", "lower", "upper")
 
@@ -126,7 +127,13 @@ class BoundedModule(nn.Module):
 
         Raises:
             RegionError: as `margins`.
+            PrecisionError: the method gives estimates, which prove nothing.
         """
+        if bfloat16 in self._passes:
+            raise PrecisionError(
+                "precision='bf16' gives estimates of bounds for training, and proves nothing; to certify, compile the model "
+                "with the default precision: boundgraph.compile(model, method='crown-ibp')"
+            )
         (region,) = self._regions((x,), eps, norm, clip)
         assert isinstance(region, Region)
         batch = len(region.center)

@@ -21,7 +21,7 @@ def margin_spec(labels: Tensor, num_classes: int, dtype: torch.dtype | None = No
     """
     if not isinstance(labels, Tensor):
         raise RegionError(f"labels must be a tensor of integers of shape (batch,), not a {type(labels).__name__}")
-    if labels.dim() != 1 or labels.is_floating_point():
+    if labels.dim() != 1 or labels.is_floating_point() or labels.dtype == torch.bool:
         raise RegionError(
             f"labels must be integers of shape (batch,), not {labels.dtype} of shape {tuple(labels.shape)}"
         )

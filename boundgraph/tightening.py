@@ -104,7 +104,7 @@ class _Chunk(NamedTuple):
     used: Tensor | None  # (groups, rows): which of these were asked for; None for all
 
 
-_TENSORS = 8  # as large as the largest coefficients are alive at once, with what convolutions need
+_TENSORS = 8  # at most as many tensors as large as the coefficients are alive at once, those inside a convolution too
 _ENOUGH = 256 * 2**20  # bytes on a CPU, where larger chunks are not faster
 _FEW_ROWS = 16
 
@@ -150,6 +150,8 @@ def _rows_at_once(walk: fx.GraphModule, interval: Interval, captured: Captured, 
     nodes = [interval, *(value for part in captured for value in part if isinstance(value, Interval))]
     per_row = max(map(node_numel, nodes)) * interval.dtype.itemsize * 2
     everything = math.prod(interval.shape) * per_row
+    # windows are smaller than images; how much smaller is worth finding out where it decides on the chunks, and only
+    # where a walk may run for that
     if rows.windows and everything > largest and not torch.compiler.is_compiling():
         per_row = _Probe(walk).most_bytes(interval, captured, rows)
     return max(1, largest // max(1, per_row))

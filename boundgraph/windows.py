@@ -74,9 +74,10 @@ def tiles_of(numbers: Tensor, grid: tuple[int, ...]) -> Tiles:
 
 
 def at_tiles(values: Tensor, tiles: Tiles) -> Windows:
-    """Rows of each tile's own position: values (tiles, rows, channels) -> windows of one position."""
+    """Rows of each tile's own position: values (tiles | 1, rows, channels) -> windows of one position."""
     ones = (1,) * len(tiles.grid)
-    return Windows(values.reshape(*values.shape, *ones), tiles, Field(ones, (0,) * len(ones)), tiles.grid)
+    values = values.expand(len(tiles.example), -1, -1).reshape(-1, *values.shape[1:], *ones)
+    return Windows(values, tiles, Field(ones, (0,) * len(ones)), tiles.grid)
 
 
 def on_values(rule: Callable[..., Tensor]) -> Callable[..., Tensor | Windows]:

@@ -16,6 +16,12 @@ from passes import cleanup, crown, interval, layout, primal, specification, tigh
 METHODS = ("ibp", "crown-ibp", "crown")
 
 
+@pytest.mark.parametrize("budget", [0, -1, 1.5, float("nan"), True, "1GB"])
+def test_memory_budget_is_a_number_of_bytes(budget: object) -> None:
+    with pytest.raises(ValueError, match="memory_budget must be a positive number of bytes"):
+        boundgraph.method("crown", memory_budget=budget)
+
+
 def test_the_list(networks: ModuleType) -> None:
     known = boundgraph.methods()
     assert set(METHODS) <= set(known)
