@@ -131,8 +131,8 @@ class BoundedModule(nn.Module):
         """
         if bfloat16 in self._passes:
             raise PrecisionError(
-                "precision='bf16' gives estimates of bounds for training, and proves nothing; to certify, compile the model "
-                "with the default precision: boundgraph.compile(model, method='crown-ibp')"
+                "precision='bf16' gives estimates of bounds for training, and proves nothing; to certify, compile the "
+                "model with the default precision: boundgraph.compile(model, method='crown-ibp')"
             )
         (region,) = self._regions((x,), eps, norm, clip)
         assert isinstance(region, Region)

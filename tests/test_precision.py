@@ -278,3 +278,11 @@ def test_inductor(networks: ModuleType) -> None:
     )
     torch._dynamo.reset()
     assert _apart(found, expected) <= 4 * UNIT
+
+
+def test_estimates_certify_nothing() -> None:
+    """At once, and not only where a cheaper method has left something to prove."""
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    bounded = boundgraph.compile(model, boundgraph.method("crown-ibp", precision="bf16"))
+    with pytest.raises(boundgraph.PrecisionError, match="proves nothing; to certify, compile"):
+        bounded.certified(torch.rand(3, 4), torch.zeros(3, dtype=torch.long), eps=0.0)

@@ -270,17 +270,18 @@ def affine(kernel: int, padding: int) -> Callable[[], nn.Module]:
     return lambda: nn.Sequential(nn.Conv2d(1, 2, kernel, 1, padding), nn.Conv2d(2, 3, kernel, 1, padding), nn.ReLU())
 
 
-@pytest.mark.parametrize(
-    "build", [affine(3, 1), affine(3, 0), TwoReaders, Scaled], ids=["padded", "bare", "readers", "scale"]
-)
+BARE = affine(3, 0)
+
+
+@pytest.mark.parametrize("build", [affine(3, 1), BARE, TwoReaders, Scaled], ids=["padded", "bare", "readers", "scale"])
 @pytest.mark.parametrize("side", [2, 3, 5, 8])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_all_elements_walk(build: Callable[[], nn.Module], side: int, batch: int) -> None:
     """In one piece and tile by tile, and where windows are soon as large as the image."""
     torch.manual_seed(0)
     model, x = build().double(), torch.rand(batch, 1, side, side, dtype=torch.float64)
-    if side < 5 and not any(layer.padding != (0, 0) for layer in model.modules() if isinstance(layer, nn.Conv2d)):
-        return
+    if side < 5 and build is BARE:
+        pytest.skip("no image is left")
     found = [
         boundgraph.compile(model, boundgraph.method("crown", memory_budget=m))(x, eps=0.1) for m in (None, 1, 9_000)
     ]
