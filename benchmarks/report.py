@@ -204,10 +204,15 @@ def _machine(name: str, document: dict[str, Any]) -> str:
     return _prose(
         f"- `docs/results/{name}.json`: {facts['date']}, {facts['processor']}, {facts['cores']} cores, "
         f"{facts['memory_gb']} GB, {facts['system']}; {settings['threads']} threads; {versions}; seed "
-        f"{settings['seed']}; {settings['rounds']} rounds of {settings['seconds']:g} s "
-        "per cell, fewer where a step takes seconds",
+        f"{settings['seed']}; {_rounds(document['rows'])} of {settings['seconds']:g} s per cell",
         indent="  ",
     )
+
+
+def _rounds(rows: Iterable[Row]) -> str:
+    """As many as there were: slow steps make fewer."""
+    counts = {len(row["rounds"]) for row in rows if "rounds" in row} or {0}
+    return f"{min(counts)} rounds" if len(counts) == 1 else f"{min(counts)} to {max(counts)} rounds"
 
 
 def write(results: Path, docs: Path) -> None:
