@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from boundgraph import linear_forms
+from boundgraph import broadcasting, linear_forms
 from boundgraph.errors import GraphError
 from boundgraph.gradients import gradient_of, undeclared_gradient
 from boundgraph.values import Bounds, Interval, Line, Relaxation
@@ -207,7 +207,7 @@ def test_inner_keeps_the_order_of_memory(batch: int) -> None:
 @pytest.mark.parametrize("shape", [(2, 1, 4), (2, 3, 1), (2, 1, 1), (2, 3, 4)], ids=str)
 def test_sum_to_is_the_adjoint_of_broadcasting(shape: tuple[int, ...]) -> None:
     rows, x = rows_over((3, 4)), random(*shape, seed=5)
-    found = linear_forms.sum_to(rows, torch.Size(shape))
+    found = broadcasting.sum_to(rows, torch.Size(shape))
     assert found.shape == (2, 3, *shape[1:])
     torch.testing.assert_close(value(found, x), value(rows, x.expand(2, 3, 4)))
 
@@ -215,9 +215,9 @@ def test_sum_to_is_the_adjoint_of_broadcasting(shape: tuple[int, ...]) -> None:
 def test_combined() -> None:
     """x - 2 y + 3 c: coefficients of x and of y; what carries no bounds has none."""
     x, y, constant, rows = interval(2, 3, 1), interval(2, 1, 4), random(4, seed=6), rows_over((3, 4))
-    in_x, in_y = linear_forms.combined(rows, (x, 1), (y, -2.0), (constant, 3))
+    in_x, in_y = broadcasting.combined(rows, (x, 1), (y, -2.0), (constant, 3))
     torch.testing.assert_close(value(in_x, x.lower) + value(in_y, y.lower), value(rows, x.lower - 2 * y.lower))
-    assert torch.equal(linear_forms.combined(rows, (1.5, 2), (interval(2, 3, 4), -1)), -rows)
+    assert torch.equal(broadcasting.combined(rows, (1.5, 2), (interval(2, 3, 4), -1)), -rows)
 
 
 @pytest.mark.parametrize("constant", [(), (4,), (3, 1), (3, 4), (2, 3, 4), (2, 1, 4), (1, 3, 4)], ids=str)
@@ -227,9 +227,9 @@ def test_scaled(constant: tuple[int, ...], batch: int) -> None:
     rows, factor = rows_over((3, 4), batch), random(*constant, seed=4)
     for shape in ((2, 3, 4), (2, 1, 4)):
         x = random(*shape, seed=5)
-        found = linear_forms.scaled(rows, Interval(x, x), factor)
+        found = broadcasting.scaled(rows, Interval(x, x), factor)
         torch.testing.assert_close(value(found, x).expand(2, 3), value(rows, (x * factor).expand(2, 3, 4)))
-    assert torch.equal(linear_forms.scaled(rows, interval(2, 3, 4), -2), -2 * rows)
+    assert torch.equal(broadcasting.scaled(rows, interval(2, 3, 4), -2), -2 * rows)
 
 
 def test_transposed_and_reshaped() -> None:
@@ -253,10 +253,10 @@ def test_rows_fold_into_the_batch_and_back() -> None:
 @pytest.mark.parametrize(("operand", "result"), [((2, 3), (4, 2, 3)), ((1, 3), (5, 3)), ((2, 3), (2, 2, 3))], ids=str)
 def test_a_moved_batch_is_refused(operand: tuple[int, ...], result: tuple[int, ...]) -> None:
     grown = interval(*result)
-    checked = linear_forms.broadcast_checked(grown, 1.0, grown)
+    checked = broadcasting.broadcast_checked(grown, 1.0, grown)
     for one, other in zip(checked, grown, strict=True):
         torch.testing.assert_close(one, other)
     with pytest.raises(
         GraphError, match="which moves its batch dimension; unsqueeze it where the new dimension belongs"
     ):
-        linear_forms.broadcast_checked(grown, interval(*operand))
+        broadcasting.broadcast_checked(grown, interval(*operand))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from boundgraph.linear_forms import Combined, broadcast_checked, combined
+from boundgraph.broadcasting import Combined, broadcast_checked, combined
 from boundgraph.operator import Operator, register
 from boundgraph.values import Interval, center_of, radius_of
 from boundgraph.windows import Windows

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from boundgraph.batch import require_same_examples
+from boundgraph.broadcasting import aligned, sum_to
 from boundgraph.errors import GraphError
-from boundgraph.linear_forms import aligned, sum_to
 from boundgraph.operator import Operator, register
 from boundgraph.values import Interval
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from boundgraph.linear_forms import broadcast_checked, scaled
+from boundgraph.broadcasting import broadcast_checked, scaled
 from boundgraph.operator import Operator, register
 from boundgraph.values import Interval
 from boundgraph.windows import Windows
