@@ -124,8 +124,9 @@ def _chunks(interval: Interval, wanted: Tensor | None, at_once: int, rows: Rows,
     together = not rows.windows and (not divisible or at_once >= number * min(counts[0], _FEW_ROWS))
     first = 0
     while first < len(counts):
-        few = sum(4 * count >= 3 * counts[first] for count in counts[first:])  # to fill up, to no more than that
-        last = number if together else first + max(1, min(few, at_once // counts[first]))
+        fitting = counts[first : first + max(1, at_once // counts[first])]
+        alike = sum(4 * count >= 3 * counts[first] for count in fitting)  # few are filled up, and by no more than that
+        last = number if together else first + alike
         groups = order[first:last].sort().values
         yield from _parts(groups, chosen, counts[first], size, max(1, at_once // len(groups)))
         first = last

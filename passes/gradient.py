@@ -25,11 +25,11 @@ from passes.graphs import (
     constants_of,
     copy_into,
     emit,
+    has_examples,
     kind,
     mapped,
     model_of,
     node_argument,
-    per_example,
     reached_from,
     walks_of,
 )
@@ -65,7 +65,7 @@ def explicit(module: fx.GraphModule) -> Outlined:
         _module(_forward(steps, captured, [])),
         _module(_forward(steps, captured, backward.residuals)),
         _module(backward.graph),
-        tuple(map(per_example, captured)),
+        tuple(map(has_examples, captured)),
     )
     graph = fx.Graph()
     copies: dict[fx.Node, Any] = {}

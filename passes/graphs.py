@@ -143,7 +143,7 @@ def ancestors(node: fx.Node) -> set[fx.Node]:
     return networkx.descendants(edges, node) if node in edges else set()
 
 
-def per_example(node: fx.Node) -> bool | None:
+def has_examples(node: fx.Node) -> bool | None:
     """Whether the value of a node of bounds has a dimension of examples: yes, no, or None where that is not known."""
     if kind(node) != "exact" or node.target in (values.radius_of, values.center_of):
         return True

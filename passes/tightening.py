@@ -14,11 +14,11 @@ from passes.graphs import (
     ancestors,
     copy_into,
     emit,
+    has_examples,
     is_nonlinear,
     kind,
     node_arguments,
     operator_of,
-    per_example,
     rebuilt,
     request_of,
 )
@@ -156,7 +156,7 @@ def _nested_walk(
     walk = Walk(graph, outer, capture, lambda node: capture(relaxations[node]), balls)
     offsets = walk.run(body, {body[-1]: rows})
     graph.output(walk.total(offsets))
-    known = {node: per_example(node) for node in inside}
+    known = {node: has_examples(node) for node in inside}
     if balls or None in known.values():
         return rebuilt(module, graph, {}), [], list(inside)
     each, shared = [n for n in inside if known[n]], [n for n in inside if not known[n]]

@@ -147,7 +147,10 @@ def _spread(folded: Tensor, weight: Tensor, geometry: _Geometry) -> Tensor:
     return pull(folded, weight, geometry, reached)
 
 
-_FILLED, _UNITS = 8, 512
+_FILLED = 8
+"""Times as many entries as kernels have that a matrix may have, at most."""
+_UNITS = 512
+"""Rows of a matrix that making it is worth, at most."""
 
 
 def _worth_a_matrix(folded: Tensor, weight: Tensor, reached: Sequence[int]) -> bool:
