@@ -1,6 +1,7 @@
 """boundgraph: a symbolic computation-graph bound compiler for PyTorch."""
 
 # the rooms register their operators, and must do so before any graph is compiled
+from boundgraph import layers as _layers  # noqa: F401
 from boundgraph import ops as _ops  # noqa: F401
 from boundgraph import testing, training
 from boundgraph.compiler import compile

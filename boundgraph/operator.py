@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import sympy
 
@@ -21,7 +21,8 @@ class Operator:
     name: how graphs and errors call it.
     forward: the canonical function; its positional signature is the canonical argument order.
     interval: `forward`'s arguments with `Interval` in place of perturbed tensors -> Interval.
-    relax: for a non-linear function: same arguments -> a relaxation.
+    relax: for a non-linear function: same arguments -> a relaxation. A function with neither `relax` nor `backward` is
+        bounded by its interval alone: two constants, where a walk ends.
     through: (coefficients, relaxation) -> coefficients per perturbed operand and the offset; None means an
         element-wise relaxation of lines, pulled through by `linear_forms.lower_through`.
     backward: for a linear function: (coefficients, *arguments) -> coefficients of its operand, its adjoint, or a tuple
@@ -36,6 +37,9 @@ class Operator:
     spellings: what users write: functions, method names ("relu"), ATen overloads. An entry may be a pair
         (spelling, adapter): the adapter has the spelling's signature and returns the canonical arguments.
     operands: names of the parameters that may carry bounds; `joint`: several of them at the same time.
+    otherwise: takes over where other operands carry bounds than those, or several although not `joint`: the `forward`
+        of another operator, or a function written in torch calls; of the same arguments.
+    exact: whether `interval` is the range itself, as it always is for linear operators.
     definition: sympy expression in `X` of a scalar function; the tests hold `forward` and the rules to it.
     """
 
@@ -53,12 +57,14 @@ class Operator:
     spellings: tuple[Any, ...] = ()
     operands: tuple[str, ...] = ("x",)
     joint: bool = False
+    otherwise: Callable[..., Any] | None = None
+    exact: bool = True
     definition: sympy.Expr | None = None
     adapters: Mapping[Any, Adapter] = field(init=False)
 
     def __post_init__(self) -> None:
-        if (self.relax is None) == (self.backward is None):
-            raise ValueError(f"operator {self.name!r} needs either `relax` (non-linear) or `backward` (linear)")
+        if self.relax is not None and self.backward is not None:
+            raise ValueError(f"operator {self.name!r} is either non-linear (`relax`) or linear (`backward`), not both")
         pairs = [entry if isinstance(entry, tuple) else (entry, None) for entry in self.spellings]
         canonical = _canonical_arguments(self.forward)
         adapters = {spelling: adapter or canonical for spelling, adapter in pairs}
@@ -92,6 +98,40 @@ class Alias:
     adapters: Mapping[Any, Callable[..., Any]]
 
 
+@dataclass(frozen=True)
+class Expansion:
+    """A function that is written out in other calls, which take its place in canonical graphs.
+
+    Each adapter has the spelling's signature and is written in torch calls; it is traced, so it may ask for shapes, but
+    not decide on them. It may return a tuple, a dict, or `Parts`.
+    """
+
+    name: str
+    adapters: Mapping[Any, Callable[..., Any]]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A result of several tensors, whose number may be known only when the graph runs: each is a call of its own.
+
+    part: index -> (the `forward` of an operator, its arguments). names: what fields of the result are called.
+    """
+
+    part: Callable[[int], tuple[Callable[..., Any], tuple]]
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Several:
+    """A function that returns `Parts`, such as `torch.chunk`; its adapters have the spelling's signature."""
+
+    name: str
+    adapters: Mapping[Any, Callable[..., Parts]]
+
+
+Rule = Operator | Alias | Expansion | Several
+
+
 class Refused(Exception):  # noqa: N818 - it ends up inside an UnsupportedOperatorError, which names the node
     """Raised by an adapter for a use of its spelling that has no bounds; the message says why and what to do."""
 
@@ -100,8 +140,7 @@ class Random(Refused):
     """The use is random, so it is refused even where no perturbation reaches it."""
 
 
-_ALIASES: dict[Any, Alias] = {}
-_BY_SPELLING: dict[Any, Operator] = {}
+_BY_SPELLING: dict[Any, Rule] = {}
 _BY_FORWARD: dict[Callable[..., Any], Operator] = {}
 _GRADIENTS: dict[Callable[..., Any], Callable[..., Any] | None] = {}
 
@@ -117,19 +156,28 @@ def register(operator: Operator) -> Operator:
     return operator
 
 
-def register_alias(alias: Alias) -> Alias:
-    for spelling in alias.adapters:
-        _ALIASES[spelling] = alias
-    return alias
+Other = TypeVar("Other", Alias, Expansion, Several)
 
 
-def find_alias(spelling: Any) -> Alias | None:
-    return _ALIASES.get(spelling)
+def register_rewrite(rule: Other) -> Other:
+    """Make calls known that canonical graphs have in another form."""
+    _BY_SPELLING.update(dict.fromkeys(rule.adapters, rule))
+    return rule
+
+
+def rule_of(spelling: Any) -> Rule | None:
+    """What becomes of a call that a user wrote, or None."""
+    return _BY_SPELLING.get(spelling)
 
 
 def find(spelling: Any) -> Operator | None:
     """The operator behind what a user wrote, or None."""
-    return _BY_SPELLING.get(spelling)
+    rule = rule_of(spelling)
+    return rule if isinstance(rule, Operator) else None
+
+
+def is_alias(spelling: Any) -> bool:
+    return isinstance(rule_of(spelling), Alias)
 
 
 def of(target: Any) -> Operator | None:

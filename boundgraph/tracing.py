@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 import operator as python_operator
 import random
 import traceback
@@ -14,10 +13,10 @@ from typing import Any, NoReturn
 import numpy
 import torch
 from torch import Tensor, fx, nn
-from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from boundgraph.errors import CaptureError
+from boundgraph.layers.registry import forward_of
 from boundgraph.locations import user_frame
 
 
@@ -82,9 +81,7 @@ class _LiveTracer(fx.Tracer):
         return super().create_arg(a)
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        if _is_plain_batch_norm(m):
-            forward = functools.partial(_batch_norm, m)
-        output = super().call_module(m, forward, args, kwargs)
+        output = super().call_module(m, forward_of(m, forward), args, kwargs)
         if _is_library(m) and isinstance(output, fx.Proxy):
             output.node.meta.setdefault("layer", _layer_name(self.path_of_module(m), m))
         return output
@@ -233,20 +230,6 @@ class _KnownTensorProxy(_Proxy):
 
     def numel(self) -> int:
         return self._tensor.numel()
-
-
-def _is_plain_batch_norm(layer: nn.Module) -> bool:
-    """A BatchNorm layer without hooks or a forward of its own."""
-    own = type(layer).forward is not nn.modules.batchnorm._BatchNorm.forward or "forward" in vars(layer)
-    return not own and not layer._forward_hooks and not layer._forward_pre_hooks
-
-
-def _batch_norm(layer: Any, x: Any) -> Any:
-    """What a BatchNorm layer computes, without its shape checks (they branch on the input) and its batch counter."""
-    use_batch_statistics = layer.training or layer.running_mean is None
-    return F.batch_norm(
-        x, layer.running_mean, layer.running_var, layer.weight, layer.bias, use_batch_statistics, 0.0, layer.eps
-    )
 
 
 def _layer_name(path: str, layer: nn.Module) -> str:

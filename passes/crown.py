@@ -116,10 +116,15 @@ class Walk:
 
     def minimum(self, node: fx.Node, form: fx.Node) -> fx.Node:
         """How far the rows can fall below their value at the centre of a region."""
-        name = f"{node.meta['of']}_minimum"
         if self.balls:
+            name = f"{node.meta['of']}_minimum"
             return self.emit(regions.minimum, (form, self.value(node_argument(node))), "bounds", name)
-        return self.emit(regions.minimum_on_box, (form, self.about(values.radius_of, node, "radius")), "bounds", name)
+        return self.minimum_of(node, form)
+
+    def minimum_of(self, node: fx.Node, form: fx.Node) -> fx.Node:
+        """How far the rows can fall below their value at the centre of an interval, if nothing else is known."""
+        name, radius = f"{node.meta['of']}_minimum", self.about(values.radius_of, node, "radius")
+        return self.emit(regions.minimum_on_box, (form, radius), "bounds", name)
 
     def pull(self, node: fx.Node, form: fx.Node) -> tuple[list[tuple[fx.Node, fx.Node]], list[fx.Node]]:
         """The form in terms of each interval that the node was computed from, and the offsets that are left over."""
@@ -128,6 +133,9 @@ class Walk:
             return [(source, form)], [self.moved(form, node, [form], [source])]
         op = operator_of(node)
         assert op is not None
+        if op.backward is None and op.relax is None:
+            # its interval alone is known: two constants, centre -+ radius, so nothing is left to walk
+            return [], [self.minimum_of(node, form)]
         sources = [source for source in node_arguments(node.args) if kind(source) == "interval"]
         if op.backward is not None:
             args = (form, *fx.node.map_arg(node.args, self.value))

@@ -70,7 +70,13 @@ def operator_of(node: fx.Node) -> Operator | None:
 
 
 def is_nonlinear(node: fx.Node) -> bool:
-    """Whether the node applies an operator that needs a relaxation."""
+    """Whether the node applies an operator whose bounds improve with the intervals of its operands."""
+    op = operator_of(node)
+    return op is not None and op.backward is None
+
+
+def has_relaxation(node: fx.Node) -> bool:
+    """Whether the node applies an operator with a relaxation of its own."""
     op = operator_of(node)
     return op is not None and op.relax is not None
 

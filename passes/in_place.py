@@ -96,4 +96,4 @@ def _may_view(node: fx.Node) -> bool:
     if node.target is getattr:
         return node.args[1] in _VIEW_ATTRIBUTES
     name: Any = _name(node)
-    return name in _VIEWS or (name != "clone" and operator.find_alias(node.target) is not None)
+    return name in _VIEWS or (name != "clone" and operator.is_alias(node.target))

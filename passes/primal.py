@@ -12,9 +12,10 @@ from boundgraph import operator, regions
 from boundgraph.capture import reads_metadata_only
 from boundgraph.errors import CaptureError, GraphError, UnsupportedOperatorError
 from boundgraph.locations import describe
-from boundgraph.operator import Operator, Random, Refused
+from boundgraph.operator import Operator
 from boundgraph.ops import batch_norm, conv
 from boundgraph.tracing import RANDOM_METHODS
+from passes.calls import Calls, spelling
 from passes.graphs import (
     constants_of,
     copy_into,
@@ -24,7 +25,6 @@ from passes.graphs import (
     node_argument,
     node_arguments,
     operator_of,
-    reached_from,
     rebuilt,
     request_of,
 )
@@ -40,34 +40,14 @@ def canonicalize(module: fx.GraphModule) -> fx.GraphModule:
     """
     graph = fx.Graph()
     copies: dict[fx.Node, Any] = {}
-    writes = InPlace(module.graph)
+    writes, calls = InPlace(module.graph), Calls(graph)
     for node in module.graph.nodes:
         if writes.to_state(node):
             continue  # bounds keep no state: a counter that the model advances is not theirs to advance
-        _canonical_copy(graph, node, copies)
+        calls.copy(node, copies)
         if (overwritten := writes.operand(node)) is not None:
             copies[overwritten] = copies[node]
     return rebuilt(module, graph)
-
-
-def _canonical_copy(graph: fx.Graph, node: fx.Node, copies: dict[fx.Node, Any]) -> None:
-    rule = operator.find_alias(node.target) or operator.find(node.target)
-    if rule is None or node.op not in ("call_function", "call_method"):
-        copy_into(graph, node, copies)
-        return
-    args, kwargs = mapped((node.args, dict(node.kwargs)), lambda old: copies[old])
-    kwargs = {key: value for key, value in kwargs.items() if key != "inplace"}
-    try:
-        result = rule.adapters[node.target](*args, **kwargs)
-    except (Refused, TypeError) as reason:
-        # only a problem if a perturbation reaches the node: mark_perturbed decides
-        copy_into(graph, node, copies).meta.update(refused=str(reason), random=isinstance(reason, Random))
-        return
-    if isinstance(rule, Operator):
-        copies[node] = emit(graph, rule.forward, tuple(result), "exact", node.name, origin=node)
-        copies[node].meta["spelling"] = _spelling(node)
-    else:
-        copies[node] = result
 
 
 def mark_perturbed(module: fx.GraphModule) -> fx.GraphModule:
@@ -83,18 +63,53 @@ def mark_perturbed(module: fx.GraphModule) -> fx.GraphModule:
     """
     graph = fx.Graph()
     copies: dict[fx.Node, Any] = {}
+    calls = _Marking(graph, request_of(module).regions)
     for node in module.graph.nodes:
-        copy_into(graph, node, copies)
-    sources = [n for n in graph.nodes if n.op == "placeholder" and n.name in request_of(module).regions]
-    reached = reached_from(graph, sources, blocked=_is_exact_anyway)
-    for node in graph.nodes:
-        node.meta["kind"] = "region" if node in sources else "perturbed" if node in reached else "exact"
+        calls.copy(node, copies)
     problems = [p for node in graph.nodes if (p := _problem(node)) is not None]
     if problems:
         raise UnsupportedOperatorError(_unsupported_message(module, problems))
-    if graph.output_node() not in reached:
+    if kind(graph.output_node()) != "perturbed":
         raise GraphError(f"the output of {type(module.model).__name__} does not depend on the perturbed input")
     return rebuilt(module, graph)
+
+
+class _Marking(Calls):
+    """Copies canonical calls, each with its kind; where an operator cannot bound the operands it is given, what takes
+    its place there."""
+
+    def __init__(self, graph: fx.Graph, regions: tuple[str, ...]) -> None:
+        super().__init__(graph)
+        self.regions = regions
+
+    def added(self, copied: fx.Node, node: fx.Node) -> fx.Node:
+        copied.meta.update(node.meta)
+        return self._marked(copied)
+
+    def call(self, op: Operator, args: tuple, name: str, origin: fx.Node) -> Any:
+        if op.otherwise is not None and not _bounds_these(op, args):
+            other = operator.of(op.otherwise)
+            if other is None:
+                return self.expand(op.otherwise, args, {}, origin)
+            return self.call(other, args, name, origin)
+        return self._marked(super().call(op, args, name, origin))
+
+    def _marked(self, node: fx.Node) -> fx.Node:
+        if node.op == "placeholder" and node.name in self.regions:
+            node.meta["kind"] = "region"
+        else:
+            perturbed = _is_bounded((node.args, node.kwargs)) and not _is_exact_anyway(node)
+            node.meta["kind"] = "perturbed" if perturbed else "exact"
+        return node
+
+
+def _bounds_these(op: Operator, args: tuple) -> bool:
+    bounded = _bounded_parameters(op, args)
+    return set(bounded) <= set(op.operands) and (len(bounded) <= 1 or op.joint)
+
+
+def _bounded_parameters(op: Operator, args: tuple) -> list[str]:
+    return [name for name, arg in zip(_parameters(op), args, strict=False) if _is_bounded(arg)]
 
 
 def _is_exact_anyway(node: fx.Node) -> bool:
@@ -103,20 +118,20 @@ def _is_exact_anyway(node: fx.Node) -> bool:
 
 def _problem(node: fx.Node) -> str | None:
     """Why a node has no bounds, or None."""
-    spelling = f"{_spelling(node)} ({describe(node)})"
+    written = f"{spelling(node)} ({describe(node)})"
     if node.meta.get("random"):
-        return f"{spelling}: {node.meta['refused']}"
+        return f"{written}: {node.meta['refused']}"
     if kind(node) != "perturbed" or node.op == "output":
         return None
     op = operator_of(node)
     if op is None:
-        return f"{spelling}: {node.meta.get('refused', 'no bound rule for this operator')}"
-    bounded = [name for name, arg in zip(_parameters(op), node.args, strict=False) if _is_bounded(arg)]
+        return f"{written}: {node.meta.get('refused', 'no bound rule for this operator')}"
+    bounded = _bounded_parameters(op, node.args)
     if not set(bounded) <= set(op.operands):
         wrong = ", ".join(sorted(set(bounded) - set(op.operands)))
-        return f"{spelling}: {op.name} has bounds in {', '.join(op.operands)} only, but `{wrong}` is perturbed here"
+        return f"{written}: {op.name} has bounds in {', '.join(op.operands)} only, but `{wrong}` is perturbed here"
     if len(bounded) > 1 and not op.joint:
-        return f"{spelling}: {op.name} of two perturbed values has no bound rule yet"
+        return f"{written}: {op.name} of two perturbed values has no bound rule yet"
     return None
 
 
@@ -126,17 +141,6 @@ def _parameters(op: Operator) -> list[str]:
 
 def _is_bounded(arg: Any) -> bool:
     return any(kind(node) in ("perturbed", "region") for node in node_arguments(arg))
-
-
-def _spelling(node: fx.Node) -> str:
-    """What the user wrote."""
-    if "spelling" in node.meta:
-        return node.meta["spelling"]
-    if node.op == "call_method":
-        return f"x.{node.target}()"
-    name = getattr(node.target, "__name__", str(node.target))
-    module = (getattr(node.target, "__module__", None) or "").lstrip("_")
-    return f"{module}.{name}" if module else name
 
 
 def _unsupported_message(module: fx.GraphModule, problems: list[str]) -> str:
@@ -275,7 +279,7 @@ def _reads_a_convolution(node: fx.Node) -> bool:
 def require_no_randomness(graph: fx.Graph, model: Any) -> None:
     """Reject graphs that draw random numbers outside dropout: their bounds would hold for one draw only."""
     for node in graph.nodes:
-        if _is_random(node) and operator.find_alias(node.target) is None:
+        if _is_random(node) and not operator.is_alias(node.target):
             raise CaptureError(
                 f"{type(model).__name__} draws random numbers ({describe(node)}); bounds need a fixed function"
             )

@@ -15,6 +15,7 @@ from passes.graphs import (
     copy_into,
     emit,
     has_examples,
+    has_relaxation,
     is_nonlinear,
     kind,
     node_arguments,
@@ -64,7 +65,7 @@ def _tighten(module: fx.GraphModule, slope: str, memory: int | None, through_rel
             copies[operand] = _emit_tightened(module, graph, body, node, copies, relaxations, walks, memory)
             finished.add(copies[operand])
         copied = copy_into(graph, node, copies)
-        if relaxed and through_relaxations:
+        if relaxed and through_relaxations and has_relaxation(copied):
             relaxations[copied] = relaxation(graph, copied, slope)
     return rebuilt(module, graph, walks)
 
@@ -82,7 +83,7 @@ def _intervals_up_to(operand: fx.Node) -> list[fx.Node]:
 def _worth_a_walk(body: list[fx.Node], balls: bool, through_relaxations: bool) -> bool:
     """Whether a walk can improve on the interval: not on an input, nor after one affine layer of a box."""
     layers = [n for n in body if n.target is not regions.interval]
-    if all((op := operator_of(n)) is not None and op.relax is None for n in layers):
+    if all((op := operator_of(n)) is not None and op.backward is not None for n in layers):
         return bool(layers) and (balls or len(layers) > 1)
     return through_relaxations
 
@@ -123,7 +124,7 @@ def _takes_windows(node: fx.Node) -> bool:
     if node.target in (regions.interval, tighten_rows):
         return True
     op = operator_of(node)
-    return op is not None and (op.windowed or (op.relax is not None and op.through is None))
+    return op is not None and (op.windowed or (op.backward is None and op.through is None))
 
 
 def _reads_once(copies: dict[fx.Node, fx.Node], operand: fx.Node) -> bool:

@@ -90,7 +90,7 @@ def pictures(monkeypatch: pytest.MonkeyPatch) -> dict[str, fx.Graph]:
 @pytest.fixture(autouse=True)
 def on_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, refresh: bool) -> None:
     """In an empty folder, unless pictures are to be made anew; operators that a page registers are forgotten."""
-    for registry in ("_BY_SPELLING", "_BY_FORWARD", "_ALIASES", "_GRADIENTS"):
+    for registry in ("_BY_SPELLING", "_BY_FORWARD", "_GRADIENTS"):
         monkeypatch.setattr(operator, registry, dict(getattr(operator, registry)))
     (tmp_path / "docs" / "images").mkdir(parents=True)
     monkeypatch.chdir(ROOT if refresh else tmp_path)

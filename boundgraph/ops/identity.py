@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from boundgraph.operator import Alias, Random, register_alias
+from boundgraph.operator import Alias, Random, register_rewrite
 
 aten = torch.ops.aten
 
@@ -17,7 +17,7 @@ def _operand(x: Any = None, *_: Any, input: Any = None, **__: Any) -> Any:
     return input if x is None else x
 
 
-IDENTITY = register_alias(
+IDENTITY = register_rewrite(
     Alias(
         name="identity",
         adapters=dict.fromkeys(
@@ -35,7 +35,7 @@ def _dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = 
     return input
 
 
-DROPOUT = register_alias(
+DROPOUT = register_rewrite(
     Alias(
         name="dropout",
         adapters={

@@ -118,6 +118,12 @@ class Trial:
             left = inner(coefficients, self.constant_like(coefficients))
             yield self._forms(self.operator.backward(coefficients, *arguments), left)
             return
+        if self.operator.relax is None:  # two constants
+            y = self.operator.interval(*arguments)
+            left = inner(coefficients, y.center) - inner(coefficients.abs(), y.radius)
+            nothing = [coefficients.new_zeros(*left.shape, *shape[1:]) for shape in self.shapes]
+            yield self._forms(tuple(nothing), left)
+            return
         for relaxation in self.relaxations(arguments):
             yield self._forms(*(self.operator.through or lower_through)(coefficients, relaxation))
 

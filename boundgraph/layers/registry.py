@@ -1,0 +1,39 @@
+"""Layers that are written out while a model is traced, because their own forward decides on shapes or flags of speed.
+
+A layer that has hooks, or a forward of its own, is left to the tracer.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+Forward = Callable[..., Any]
+
+_FORWARDS: dict[Any, Forward] = {}
+
+
+def written_as(*kinds: type[nn.Module]) -> Callable[[Forward], Forward]:
+    """Registers (layer, *arguments of its forward) -> result, in torch calls that symbolic tracing can follow, as what
+    layers of these kinds compute."""
+
+    def declare(function: Forward) -> Forward:
+        _FORWARDS.update(dict.fromkeys(kinds, function))
+        return function
+
+    return declare
+
+
+def forward_of(layer: nn.Module, forward: Forward) -> Forward:
+    """What to trace in place of `forward`, the call of a layer."""
+    mro: tuple[Any, ...] = type(layer).__mro__
+    for kind in mro:
+        function = _FORWARDS.get(kind)
+        if function is not None:
+            own = type(layer).forward is not kind.forward or "forward" in vars(layer)
+            hooked = layer._forward_hooks or layer._forward_pre_hooks
+            return forward if own or hooked else functools.partial(function, layer)
+    return forward
