@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import sympy
+from torch import fx
+from torch.utils._pytree import tree_leaves
 
 X = sympy.Symbol("x", real=True)
 
@@ -130,6 +132,12 @@ class Several:
 
 
 Rule = Operator | Alias | Expansion | Several
+
+
+def applied(forward: Callable[..., Any], *args: Any) -> Any:
+    """The call of an operator's `forward` within an expansion, as one call instead of the calls it is made of."""
+    proxy = next(found for found in tree_leaves(args) if isinstance(found, fx.Proxy))
+    return proxy.tracer.create_proxy("call_function", forward, args, {})
 
 
 class Refused(Exception):  # noqa: N818 - it ends up inside an UnsupportedOperatorError, which names the node
