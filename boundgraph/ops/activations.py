@@ -143,7 +143,8 @@ def _limits(x: Any, min: Any = None, max: Any = None) -> tuple:
 
 
 _CLAMPS = (torch.clamp, torch.clip, "clamp", "clip", "clamp_", "clip_", torch.clamp_, torch.clip_, aten.clamp.default,
-           aten.clamp_.default)  # fmt: skip
+           aten.clamp_.default,
+           aten.clip.default, aten.clip_.default)  # fmt: skip
 CLAMP = _register(
     "clamp", _clamp, _clamp_formula, *((s, lambda input, min=None, max=None: _limits(input, min, max)) for s in _CLAMPS),
     *((s, lambda input, min: _limits(input, min)) for s in (torch.clamp_min, "clamp_min", aten.clamp_min.default)),
@@ -184,7 +185,7 @@ POW = _register(
     "pow", torch.pow, _pow, *((s, lambda input, exponent: _constant_exponent(input, exponent)) for s in (
         torch.pow, "pow", "pow_", operator.pow, aten.pow.Tensor_Scalar,
         aten.pow_.Scalar)),
-    *((s, lambda input: (input, 2)) for s in (torch.square, "square", "square_", aten.square.default)), exponent=2,
+    *((s, lambda input: (input, 2)) for s in (torch.square, "square", "square_", aten.square.default, aten.square_.default)), exponent=2,
 )  # fmt: skip
 
 # ---------------------------------------------------------------------- periodic functions
