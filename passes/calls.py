@@ -10,7 +10,7 @@ from torch import Tensor, fx
 
 from boundgraph import operator
 from boundgraph.operator import Alias, Expansion, Operator, Parts, Random, Refused, Several
-from passes.graphs import ancestors, emit, mapped, node_arguments
+from passes.graphs import ancestors, emit, mapped
 
 
 class Calls:
@@ -40,11 +40,21 @@ class Calls:
                 args = args[:1] if node.target is getattr else args
                 kwargs = {key: value for key, value in kwargs.items() if key != "inplace"}
                 copies[node] = self._result(rule, node, args, kwargs)
-        except (Refused, TypeError) as reason:
-            args, kwargs = mapped((node.args, dict(node.kwargs)), lambda old: _visible(copies[old]))
+        except (Refused, TypeError) as refusal:
+            reason = str(refusal)
+            args, kwargs = mapped((node.args, dict(node.kwargs)), lambda old: self._as_it_stands(old, copies, reason))
             copied = self.added(self.graph.create_node(node.op, node.target, args, kwargs, node.name), node)
             copies[node] = copied
-            copied.meta.update(refused=str(reason), random=isinstance(reason, Random))
+            copied.meta.update(refused=reason, random=isinstance(refusal, Random))
+
+    def _as_it_stands(self, node: fx.Node, copies: dict[fx.Node, Any], reason: str) -> Any:
+        """A value as the argument of a refused call; of parts the call that makes them, which exact values may need."""
+        if not isinstance(copies[node], Parts):
+            return copies[node]
+        args, kwargs = mapped((node.args, dict(node.kwargs)), lambda old: self._as_it_stands(old, copies, reason))
+        copied = self.added(self.graph.create_node(node.op, node.target, args, kwargs, node.name), node)
+        copied.meta["refused"] = reason
+        return copied
 
     def _result(self, rule: operator.Rule, node: fx.Node, args: tuple, kwargs: dict[str, Any]) -> Any:
         if isinstance(rule, Operator):
@@ -126,11 +136,6 @@ def _taken(node: fx.Node, copies: dict[fx.Node, Any]) -> tuple[Any, Any] | None:
         return None
     value = copies[node.args[0]]
     return (value, node.args[1]) if isinstance(value, tuple | list | dict | Parts) else None
-
-
-def _visible(value: Any) -> Any:
-    """A value as the argument of a call that will be refused: parts are what they are parts of."""
-    return next(node_arguments(value.part(0)[1])) if isinstance(value, Parts) else value
 
 
 def _mapped_tree(value: Any, kind: type, function: Callable[[Any], Any]) -> Any:
