@@ -17,6 +17,11 @@ def per_dim(option: Any, dims: int) -> list[int]:
     return values * dims if len(values) == 1 else values
 
 
+def require_images(shape: torch.Size, what: str) -> None:
+    if len(shape) != 4:
+        raise GraphError(f"{what} needs shape (batch, channels, height, width), not {tuple(shape)}")
+
+
 def require_batched(x: Tensor, dims: int, what: str) -> Tensor:
     if x.dim() != dims + 2:
         raise GraphError(
