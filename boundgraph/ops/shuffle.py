@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from boundgraph.pooling import require_images
+from boundgraph.pooling import require_batched
 from boundgraph.rearranging import rearrangement
 
 aten = torch.ops.aten
@@ -25,7 +25,7 @@ def channel_shuffle(x: Tensor, groups: int) -> Tensor:
 
 
 def pixels_require(shape: torch.Size, factor: int) -> None:
-    require_images(shape, "moving channels into pixels and back")
+    require_batched(shape, 2, "moving channels into pixels and back")
 
 
 PIXEL_SHUFFLE = rearrangement(pixel_shuffle, (F.pixel_shuffle, aten.pixel_shuffle.default), requires=pixels_require)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from boundgraph.batch import require_inner_dims
 from boundgraph.errors import GraphError
-from boundgraph.pooling import require_images
+from boundgraph.pooling import require_batched
 from boundgraph.rearranging import rearrangement
 
 aten = torch.ops.aten
@@ -22,7 +22,7 @@ def unfold(x: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0, str
 
 
 def unfold_requires(shape: torch.Size, *_: Any) -> None:
-    require_images(shape, "unfold")
+    require_batched(shape, 2, "unfold")
 
 
 UNFOLD = rearrangement(unfold, (F.unfold, aten.im2col.default), requires=unfold_requires)
