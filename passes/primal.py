@@ -23,6 +23,7 @@ from passes.graphs import (
     emit,
     kind,
     mapped,
+    model_of,
     node_argument,
     node_arguments,
     operator_of,
@@ -38,6 +39,9 @@ def canonicalize(module: fx.GraphModule) -> fx.GraphModule:
     Before: a captured graph in any vocabulary (functions, methods, Python operators, ATen).
     After:  each call with a registered spelling calls `operator.forward` with positional arguments; calls that do
             nothing are gone; writes in place have become values. Unknown calls stay, for values that are exact.
+
+    Raises:
+        CaptureError: the model returns a result of several parts.
     """
     graph = fx.Graph()
     copies: dict[fx.Node, Any] = {}
@@ -45,6 +49,11 @@ def canonicalize(module: fx.GraphModule) -> fx.GraphModule:
     for node in module.graph.nodes:
         if writes.to_state(node):
             continue  # bounds keep no state: a counter that the model advances is not theirs to advance
+        if node.op == "output" and not isinstance(copies[node_argument(node)], fx.Node):
+            raise CaptureError(
+                f"{type(model_of(module)).__name__} returns several tensors; boundgraph bounds models that return one "
+                "tensor. Wrap the model in a module that returns the tensor you want bounds for."
+            )
         calls.copy(node, copies)
         if (overwritten := writes.operand(node)) is not None:
             copies[overwritten] = copies[node]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from boundgraph.batch import require_inner_dims
+from boundgraph.errors import GraphError
 from boundgraph.operator import Operator, register
 from boundgraph.values import Interval, lower_of, upper_of
 
@@ -40,5 +41,34 @@ CAT = register(
         operands=("tensors",),
         joint=True,
         spellings=(torch.cat, torch.concat, torch.concatenate, aten.cat.default),
+    )
+)
+
+
+def hstack(tensors: Any) -> Any:
+    return torch.hstack(tensors)
+
+
+def hstack_interval(tensors: Any) -> Interval:
+    if len(tensors[0].shape) < 2:
+        raise GraphError(
+            "hstack of one number per example puts the examples beside each other; use torch.stack(..., 1)"
+        )
+    return interval(tensors, 1)
+
+
+def hstack_backward(coefficients: Tensor, tensors: Any) -> Tensor | tuple[Tensor, ...]:
+    return backward(coefficients, tensors, 1)
+
+
+HSTACK = register(
+    Operator(
+        name="hstack",
+        forward=hstack,
+        interval=hstack_interval,
+        backward=hstack_backward,
+        operands=("tensors",),
+        joint=True,
+        spellings=(torch.hstack, aten.hstack.default),
     )
 )

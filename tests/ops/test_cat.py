@@ -6,8 +6,10 @@ import pytest
 import torch
 
 import boundgraph
-from boundgraph.ops.cat import CAT
+from boundgraph.ops.cat import CAT, HSTACK
 from boundgraph.testing import Perturbed, check_operator
+
+aten = torch.ops.aten
 
 
 def test_laws(tensor) -> None:
@@ -27,6 +29,16 @@ def test_one_value_twice(bound, tensor) -> None:
     bounds = bound(lambda x: torch.cat([x, 2 * x], 1).reshape(-1, 2, 3).sum(1), x)
     torch.testing.assert_close(bounds.lower, 3 * x - 1.5)
     torch.testing.assert_close(bounds.upper, 3 * x + 1.5)
+
+
+def test_beside_each_other(bound, tensor) -> None:
+    cases = [([Perturbed(2, 3), tensor(2, 1)],), ((Perturbed(2, 3, 1), Perturbed(2, 1, 1)),)]
+    calls = [lambda x: torch.hstack((x, x)), lambda x: aten.hstack.default([x, x])]
+    check_operator(HSTACK, cases=cases, calls=calls)
+    weights = tensor(2), tensor(1)  # of constants it is what it is
+    bound(lambda x: x @ torch.diag(torch.hstack(weights)), tensor(2, 3))
+    with pytest.raises(boundgraph.GraphError, match="puts the examples beside each other"):
+        bound(lambda x: torch.hstack((x[:, 0], x[:, 1])), tensor(2, 3))
 
 
 def test_along_the_batch_is_refused(bound, tensor) -> None:
