@@ -210,7 +210,11 @@ class Trial:
     def slack(self, boxes: Sequence[Interval], interval: Interval) -> Tensor:
         """Rounding allowed in an output, in its shape."""
         if self.operator.backward is None:
-            return ROUNDINGS * torch.finfo(self.dtype).eps * size_of(interval) + self.tiny
+            entering, terms = size_of(interval), 0
+            if self.operator.joint:  # it may add up what it makes of the operands, and less may be left than was added
+                entering = torch.maximum(entering, self.reference(*map(size_of, boxes)).abs())
+                terms = int(self.reference(*(torch.ones(shape) for shape in self.shapes)).abs().max())
+            return self.rounding(terms) * entering + self.tiny
         total = self.constant.abs()
         for matrix, box in zip(self.jacobian, boxes, strict=True):
             total = total + apply(matrix.abs(), size_of(box))
