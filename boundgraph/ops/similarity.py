@@ -17,8 +17,8 @@ def _vecdot(x: Any, y: Any, *, dim: int = -1) -> Any:
 
 
 def _cosine(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
-    lengths = [torch.clamp(torch.linalg.vector_norm(x, 2, dim), min=eps) for x in (x1, x2)]
-    return (x1 * x2).sum(dim) / (lengths[0] * lengths[1])
+    # vectors of length 1 lie within known bounds, lengths by themselves may come near 0
+    return (F.normalize(x1, 2.0, dim, eps) * F.normalize(x2, 2.0, dim, eps)).sum(dim)
 
 
 def _bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
