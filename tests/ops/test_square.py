@@ -1,3 +1,7 @@
+"""Squares, of both signs and of values around 0."""
+
+from __future__ import annotations
+
 from boundgraph.ops.square import SQUARE
 from boundgraph.testing import Perturbed, check_operator
 
