@@ -121,7 +121,7 @@ def _backward(steps: list[fx.Node], captured: list[fx.Node]) -> Backward:
 
     received: dict[fx.Node, Any] = {steps[-1]: upstream}  # of a node that gives several values: by position
 
-    def give(node: fx.Node, gradient: fx.Node) -> None:
+    def give(node: fx.Node, gradient: Any) -> None:
         if node in received:
             gradient = emit(graph, accumulated, (received[node], gradient), "form", f"{node.name}_gradient")
         received[node] = gradient
@@ -129,6 +129,8 @@ def _backward(steps: list[fx.Node], captured: list[fx.Node]) -> Backward:
     for node in reversed(steps):
         if (arriving := received.get(node)) is None:
             continue
+        if isinstance(arriving, dict):
+            arriving = [arriving[i] for i in sorted(arriving)]
         if node.target is python_operator.getitem:
             parts = received.setdefault(node_argument(node), {})
             parts[node.args[1]] = arriving
@@ -136,8 +138,6 @@ def _backward(steps: list[fx.Node], captured: list[fx.Node]) -> Backward:
             for source in node.all_input_nodes:
                 give(source, arriving)
         else:
-            if isinstance(arriving, dict):
-                arriving = [arriving[i] for i in sorted(arriving)]
             assert callable(node.target)
             gradient = gradient_of(node.target)
             first = value(node_argument(node)) if getattr(gradient, "needs_coefficients", True) else None
@@ -150,7 +150,7 @@ def _backward(steps: list[fx.Node], captured: list[fx.Node]) -> Backward:
 
 
 def _distribute(
-    graph: fx.Graph, found: fx.Node, position: int, argument: Any, give: Callable[[fx.Node, fx.Node], None]
+    graph: fx.Graph, found: fx.Node, position: int, argument: Any, give: Callable[[fx.Node, Any], None]
 ) -> None:
     """Hand each argument of a step its part of the gradient; shapes and options have none."""
     if isinstance(argument, fx.Node):
