@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 from torch.export import Dim, export
 
 from boundgraph.errors import CaptureError
+from boundgraph.layers.registry import written_out
 from boundgraph.locations import user_frame
 
 
@@ -26,7 +27,8 @@ def export_graph(
     inputs = tuple(_at_least_two(value) for value in example_inputs)
     shapes = tuple({0: Dim.AUTO} if isinstance(value, Tensor) and value.dim() else None for value in inputs)
     try:
-        exported = export(model, inputs, dynamic_shapes=shapes).module()
+        with written_out(model):
+            exported = export(model, inputs, dynamic_shapes=shapes).module()
     except Exception as error:
         raise CaptureError(
             f"{type(model).__name__} can be captured neither by tracing ({_first_line(tracing_error)})\n"

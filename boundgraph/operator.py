@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import sympy
+from torch import fx
 
 X = sympy.Symbol("x", real=True)
 
@@ -127,6 +128,17 @@ class Several:
 
     name: str
     adapters: Mapping[Any, Callable[..., Parts]]
+
+
+def recorded(function: Callable[..., Any], *args: Any) -> Any:
+    """The call of a function as one node of what is being traced; with no traced value among `args`, its result.
+
+    For what expansions and written-out layers may not decide while they are traced, such as the rank of a mask.
+    """
+    proxy = next((arg for arg in args if isinstance(arg, fx.Proxy)), None)
+    if proxy is None:
+        return function(*args)
+    return proxy.tracer.create_proxy("call_function", function, args, {})
 
 
 Rule = Operator | Alias | Expansion | Several
