@@ -279,7 +279,7 @@ def _reads_a_convolution(node: fx.Node) -> bool:
 def require_no_randomness(graph: fx.Graph, model: Any) -> None:
     """Reject graphs that draw random numbers outside dropout: their bounds would hold for one draw only."""
     for node in graph.nodes:
-        if _is_random(node) and not operator.is_alias(node.target):
+        if _is_random(node) and operator.rule_of(node.target) is None:  # a rule knows which of its uses are random
             raise CaptureError(
                 f"{type(model).__name__} draws random numbers ({describe(node)}); bounds need a fixed function"
             )
