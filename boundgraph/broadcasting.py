@@ -64,16 +64,20 @@ def _summed_to_operand(coefficients: Tensor | Windows, operand: Interval) -> Ten
 
 def broadcast_checked(result: Interval, *operands: Any) -> Interval:
     """`result`, if no operand with bounds was broadcast to more dimensions, which would move its batch dimension."""
-    for operand in operands:
-        if isinstance(operand, Interval) and (
-            len(operand.shape) != len(result.shape) or operand.shape[0] != result.shape[0]
-        ):
-            raise GraphError(
-                f"a bounded value of shape {tuple(operand.shape)} is broadcast to {tuple(result.shape)}, which moves "
-                "its batch dimension; unsqueeze it where the new dimension belongs"
-            )
+    require_same_dims(result.shape, *operands)
     radius = result.radius
     return Interval.around(result.center, radius.expand(radius.shape[0], *result.shape[1:]))
+
+
+def require_same_dims(shape: torch.Size, *operands: Any) -> None:
+    """Reject operands with bounds that were broadcast to another batch, or to more dimensions, as which they would have
+    their batch elsewhere."""
+    for operand in operands:
+        if isinstance(operand, Interval) and (len(operand.shape) != len(shape) or operand.shape[0] != shape[0]):
+            raise GraphError(
+                f"a bounded value of shape {tuple(operand.shape)} is broadcast to {tuple(shape)}, which moves "
+                "its batch dimension; unsqueeze it where the new dimension belongs"
+            )
 
 
 def aligned(constant: Tensor, coefficients: Tensor) -> Tensor:

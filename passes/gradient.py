@@ -129,6 +129,8 @@ def _backward(steps: list[fx.Node], captured: list[fx.Node]) -> Backward:
     for node in reversed(steps):
         if (arriving := received.get(node)) is None:
             continue
+        if isinstance(arriving, dict):
+            arriving = [arriving[i] for i in sorted(arriving)]
         if node.target is python_operator.getitem:
             parts = received.setdefault(node_argument(node), {})
             parts[node.args[1]] = arriving
@@ -136,8 +138,6 @@ def _backward(steps: list[fx.Node], captured: list[fx.Node]) -> Backward:
             for source in node.all_input_nodes:
                 give(source, arriving)
         else:
-            if isinstance(arriving, dict):
-                arriving = [arriving[i] for i in sorted(arriving)]
             assert callable(node.target)
             gradient = gradient_of(node.target)
             first = value(node_argument(node)) if getattr(gradient, "needs_coefficients", True) else None

@@ -44,10 +44,21 @@ def canonicalize(module: fx.GraphModule) -> fx.GraphModule:
     for node in module.graph.nodes:
         if writes.to_state(node):
             continue  # bounds keep no state: a counter that the model advances is not theirs to advance
+        if node.op == "output":
+            _require_one_tensor(copies[node_argument(node)], module)
         calls.copy(node, copies)
         if (overwritten := writes.operand(node)) is not None:
             copies[overwritten] = copies[node]
     return rebuilt(module, graph)
+
+
+def _require_one_tensor(value: Any, module: fx.GraphModule) -> None:
+    """What a function of several results gives is a single value in the captured graph, but not in the canonical one."""
+    if not isinstance(value, fx.Node):
+        raise CaptureError(
+            f"{type(module.model).__name__} returns several tensors; boundgraph bounds models that return one. Take "
+            "the part you want bounds for, e.g. parts[0]."
+        )
 
 
 def mark_perturbed(module: fx.GraphModule) -> fx.GraphModule:

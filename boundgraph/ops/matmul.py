@@ -12,6 +12,7 @@ from boundgraph.batch import require_same_examples
 from boundgraph.broadcasting import aligned, sum_to
 from boundgraph.errors import GraphError
 from boundgraph.operator import Operator, register
+from boundgraph.ops import matrix_product
 from boundgraph.values import Interval
 
 aten = torch.ops.aten
@@ -64,6 +65,7 @@ MATMUL = register(
         interval=interval,
         backward=backward,
         operands=("x", "y"),
+        otherwise=matrix_product.forward,
         spellings=(torch.matmul, operator.matmul, "matmul", torch.mm, "mm", torch.bmm, "bmm", aten.matmul.default,
                    aten.mm.default, aten.bmm.default),
     )

@@ -10,8 +10,10 @@ from torch import Tensor
 
 from boundgraph.broadcasting import broadcast_checked, scaled
 from boundgraph.operator import Operator, register
+from boundgraph.ops import product
 from boundgraph.values import Interval
 from boundgraph.windows import Windows
+from passes.calls import applied
 
 aten = torch.ops.aten
 
@@ -30,6 +32,11 @@ def backward(coefficients: Tensor | Windows, x: Any, y: Any) -> Tensor | Windows
     return scaled(coefficients, *_sorted(x, y))
 
 
+def of_bounded(x: Any, y: Any) -> Any:
+    """A product of two operands with bounds; that of a value with itself is a function of that value."""
+    return torch.square(x) if x is y else applied(product.forward, x, y)
+
+
 def _sorted(x: Any, y: Any) -> tuple[Interval, Any]:
     return (x, y) if isinstance(x, Interval) else (y, x)
 
@@ -42,6 +49,7 @@ MUL = register(
         backward=backward,
         windowed=True,
         operands=("x", "y"),
+        otherwise=of_bounded,
         spellings=(operator.mul, operator.imul, torch.mul, torch.multiply, "mul", "mul_", "multiply", aten.mul.Tensor,
                    aten.mul_.Tensor, aten.mul.Scalar),
     )

@@ -210,7 +210,12 @@ class Trial:
     def slack(self, boxes: Sequence[Interval], interval: Interval) -> Tensor:
         """Rounding allowed in an output, in its shape."""
         if self.operator.backward is None:
-            return ROUNDINGS * torch.finfo(self.dtype).eps * size_of(interval) + self.tiny
+            entering = size_of(interval)
+            if self.operator.through is not None:  # of several elements, and these are what enters
+                for box in boxes:
+                    largest = per_example(size_of(box)).amax(1)
+                    entering = torch.maximum(entering, largest.reshape(-1, *[1] * (entering.dim() - 1)))
+            return ROUNDINGS * torch.finfo(self.dtype).eps * entering + self.tiny
         total = self.constant.abs()
         for matrix, box in zip(self.jacobian, boxes, strict=True):
             total = total + apply(matrix.abs(), size_of(box))

@@ -44,10 +44,3 @@ def test_mixing_examples_is_refused(bound, method: str, name: str) -> None:
     shape, function = REFUSED[name]
     with pytest.raises(boundgraph.GraphError, match="matrix product"):
         bound(function, torch.ones(shape), method)
-
-
-def test_two_perturbed_operands_are_refused(bound, tensor) -> None:
-    with pytest.raises(
-        boundgraph.UnsupportedOperatorError, match="matmul of two perturbed values has no bound rule yet"
-    ):
-        bound(lambda x: x @ x, tensor(2, 3, 3))
