@@ -61,10 +61,10 @@ def _ahead(x: Interval, dim: int, what: str) -> Interval:
 
 def _ahead_of_others(x: Interval) -> Interval:
     # exact: it rises in x_i and falls in all other elements
-    return Interval(x.lower - _logsumexp_of_others(x.upper), x.upper - _logsumexp_of_others(x.lower))
+    return Interval(x.lower - logsumexp_of_others(x.upper), x.upper - logsumexp_of_others(x.lower))
 
 
-def _logsumexp_of_others(x: Tensor) -> Tensor:
+def logsumexp_of_others(x: Tensor) -> Tensor:
     """log sum_{j != i} exp(x_j) for each i along the last dimension; -inf where there are no others."""
     largest, first = x.max(-1, keepdim=True)
     own = torch.exp(x - largest).scatter(-1, first, 0.0)
