@@ -1,4 +1,4 @@
-"""Quotient by a constant, x / y with y exact."""
+"""Quotient x / y: linear where y is exact, else the product of x with the reciprocal of y."""
 
 from __future__ import annotations
 
@@ -28,6 +28,11 @@ def backward(coefficients: Tensor | Windows, x: Interval, y: Any) -> Tensor | Wi
     return scaled(coefficients, x, y, torch.div)
 
 
+def by_bounded(x: Any, y: Any) -> Any:
+    """A quotient whose divisor carries bounds; what is divided may carry bounds too."""
+    return x * torch.reciprocal(y)
+
+
 def _without_rounding(x: Any, y: Any, rounding_mode: str | None = None) -> tuple:
     if rounding_mode is not None:
         raise Refused(f"division with rounding_mode={rounding_mode!r} has no bound rule")
@@ -41,6 +46,7 @@ DIV = register(
         interval=interval,
         backward=backward,
         windowed=True,
+        otherwise=by_bounded,
         spellings=(operator.truediv, operator.itruediv, torch.true_divide, aten.div.Tensor, aten.div_.Tensor,
                    aten.div.Scalar, *((name, _without_rounding) for name in
                                       (torch.div, torch.divide, "div", "div_", "divide"))),

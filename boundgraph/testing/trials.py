@@ -210,12 +210,15 @@ class Trial:
     def slack(self, boxes: Sequence[Interval], interval: Interval) -> Tensor:
         """Rounding allowed in an output, in its shape."""
         if self.operator.backward is None:
-            entering = size_of(interval)
-            if self.operator.through is not None:  # of several elements, and these are what enters
+            entering, terms = size_of(interval), 0
+            if self.operator.joint:  # it may add up what it makes of the operands, and less may be left than was added
+                entering = torch.maximum(entering, self.reference(*map(size_of, boxes)).abs())
+                terms = int(self.reference(*(torch.ones(shape) for shape in self.shapes)).abs().max())
+            elif self.operator.through is not None:  # of several elements, and these are what enters
                 for box in boxes:
                     largest = per_example(size_of(box)).amax(1)
                     entering = torch.maximum(entering, largest.reshape(-1, *[1] * (entering.dim() - 1)))
-            return ROUNDINGS * torch.finfo(self.dtype).eps * entering + self.tiny
+            return self.rounding(terms) * entering + self.tiny
         total = self.constant.abs()
         for matrix, box in zip(self.jacobian, boxes, strict=True):
             total = total + apply(matrix.abs(), size_of(box))
