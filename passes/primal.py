@@ -53,7 +53,7 @@ def canonicalize(module: fx.GraphModule) -> fx.GraphModule:
 
 
 def _require_one_tensor(value: Any, module: fx.GraphModule) -> None:
-    """What a function of several results gives is a single value in the captured graph, but not in the canonical one."""
+    """What a function of several results gives is one value in the captured graph, but not in the canonical one."""
     if not isinstance(value, fx.Node):
         raise CaptureError(
             f"{type(module.model).__name__} returns several tensors; boundgraph bounds models that return one. Take "

@@ -36,7 +36,7 @@ def interval(x: Interval, dim: int) -> Interval:
 
 
 def relax(x: Interval, dim: int) -> Planes:
-    return _through_lines(x, dim, forward, sigmoid.relax)
+    return _through_lines(x, dim, forward, _around_sigmoid)
 
 
 def logarithm(x: Tensor, dim: int) -> Tensor:
@@ -49,7 +49,7 @@ def logarithm_interval(x: Interval, dim: int) -> Interval:
 
 
 def logarithm_relax(x: Interval, dim: int) -> Planes:
-    return _through_lines(x, dim, logarithm, _lines_around_logsigmoid)
+    return _through_lines(x, dim, logarithm, _around_logsigmoid)
 
 
 def _ahead(x: Interval, dim: int, what: str) -> Interval:
@@ -75,20 +75,6 @@ def logsumexp_of_others(x: Tensor) -> Tensor:
     return others.scatter(-1, first, without)
 
 
-def _lines_around_logsigmoid(t: Interval) -> Relaxation:
-    """A rising, concave function."""
-    low, high = t
-    width = high - low
-    some = torch.where(width > 0, width, 1.0)
-    ends, middle = (F.logsigmoid(low), F.logsigmoid(high)), t.center
-    steepness = torch.sigmoid(-middle)
-    chord = torch.where(width > torch.finfo(low.dtype).eps ** 0.5, (ends[1] - ends[0]) / some, steepness)
-    # sound: above any slope a concave function is least at an end
-    below = torch.minimum(ends[0] - chord * low, ends[1] - chord * high)
-    # sound: a tangent lies above a concave function
-    return Relaxation(Line(chord, below), Line(steepness, F.logsigmoid(middle) - steepness * middle))
-
-
 def _through_lines(x: Interval, dim: int, function: Any, lines_around: Any) -> Planes:
     """Planes around t_i, put into the lines of a rising function of it."""
     dims = inner_dims(dim, len(x.shape), "softmax")
@@ -98,16 +84,57 @@ def _through_lines(x: Interval, dim: int, function: Any, lines_around: Any) -> P
         return Planes(plane, plane, dims, x.shape)
     own = torch.eye(ends.shape[-1], dtype=ends.dtype, device=ends.device)
     others = torch.zeros_like(own).masked_fill(own.bool(), -torch.inf)
-    lower, upper = lines_around(_ahead_of_others(ends))
-    below, above = planes_among(ends, others)
+    # sound: t_i is x_i minus the logarithm of the others, so planes above that give planes below, and the reverse
+    above, below = (Plane(own - plane.coefficients, -plane.intercept) for plane in planes_among(ends, others))
+    middles = [
+        plane.intercept + (plane.coefficients @ ends.center.unsqueeze(-1)).squeeze(-1) for plane in (below, above)
+    ]
+    lines = lines_around(_ahead_of_others(ends), *middles)
 
     def put_into(line: Line, plane: Plane) -> Plane:
-        # sound: the slope of a line around a rising function is not negative, so x_i minus a plane above (below) the
-        # logarithm of the others gives a plane below (above)
-        coefficients = line.slope.unsqueeze(-1) * (own - plane.coefficients)
-        return Plane(coefficients, line.intercept - line.slope * plane.intercept)
+        # sound: the slope of a line around a rising function is not negative
+        return Plane(line.slope.unsqueeze(-1) * plane.coefficients, line.slope * plane.intercept + line.intercept)
 
-    return Planes(put_into(lower, above), put_into(upper, below), dims, x.shape)
+    return Planes(put_into(lines.lower, below), put_into(lines.upper, above), dims, x.shape)
+
+
+def _around_sigmoid(t: Interval, below: Tensor, above: Tensor) -> Relaxation:
+    """Lines that are best where the planes in t are at the centre of the box: `below` and `above`."""
+    lines = sigmoid.relax(t)
+    slope, intercept = _line_below(torch.sigmoid, t.lower, t.upper, below, lines.lower.slope)
+    # sound: sigmoid(t) = -f(-t) with f(t) = -sigmoid(-t), of the same shape, so a line below f at -t gives one above
+    turned = _line_below(lambda at: -torch.sigmoid(-at), -t.upper, -t.lower, -above, lines.upper.slope)
+    return Relaxation(Line(slope, intercept), Line(turned[0], -turned[1]))
+
+
+def _line_below(function: Any, low: Tensor, high: Tensor, at: Tensor, steepest: Tensor) -> tuple[Tensor, Tensor]:
+    """The line below an S-shaped function that is highest at a point of [low, high]: the tangent there as long as that
+    is less steep than the line through the right end, of slope `steepest`."""
+    tangent = sigmoid.slope_at(at)
+    convex = (at < 0) & ((high <= 0) | (tangent < steepest))
+    slope = torch.where(convex, tangent, steepest)
+    # sound: f(t) - slope t is least at an end or at the point left of 0 where the slope is that; clamping the point to
+    # the interval yields an end when it lies outside
+    with torch.no_grad():
+        turn = torch.where(convex, at, -sigmoid.point_with_slope(slope))
+    turn = torch.minimum(torch.maximum(turn, low), high)
+    least = torch.minimum(function(low) - slope * low, function(high) - slope * high)
+    return slope, torch.minimum(least, function(turn) - slope * turn)
+
+
+def _around_logsigmoid(t: Interval, below: Tensor, above: Tensor) -> Relaxation:
+    """A chord below and a tangent above a rising, concave function."""
+    low, high = t
+    width = high - low
+    some = torch.where(width > 0, width, 1.0)
+    at_low, at_high, at = (F.logsigmoid(point) for point in (low, high, above))
+    steepness = torch.sigmoid(-above)
+    thin = width < torch.finfo(low.dtype).eps ** (1 / 3)  # the chord's slope is lost in rounding
+    chord = torch.where(thin, steepness, (at_high - at_low) / some)
+    # sound: with any slope a concave function minus the line is least at an end
+    least = torch.minimum(at_low - chord * low, at_high - chord * high)
+    # sound: a tangent lies above a concave function
+    return Relaxation(Line(chord, least), Line(steepness, at - steepness * above))
 
 
 def _arguments(input: Any, dim: Any = None, _stacklevel: int = 3, dtype: Any = None) -> tuple:
