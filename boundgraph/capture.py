@@ -167,14 +167,22 @@ METADATA: Mapping[str, frozenset[Any]] = {
     "call_function": frozenset(
         {
             torch.zeros_like, torch.ones_like, torch.numel, torch.ops.aten.sym_size.int,
-            torch.ops.aten.zeros_like.default, torch.ops.aten.ones_like.default,
+            torch.ops.aten.zeros_like.default, torch.ops.aten.ones_like.default, torch.ops.aten.new_zeros.default,
+            torch.ops.aten.new_ones.default,
         }
     ),
 }  # fmt: skip
 """Calls that look at a tensor's shape, dtype or device only: exact even where the tensor is perturbed."""
 
 
+_FILLED = frozenset({"new_full", torch.full_like, torch.ops.aten.full_like.default, torch.ops.aten.new_full.default})
+"""Such calls too, if what they fill a tensor with is a number."""
+
+
 def reads_metadata_only(node: fx.Node) -> bool:
+    if node.target in _FILLED:
+        filling = node.kwargs.get("fill_value", node.args[-1])
+        return not isinstance(filling, fx.Node)
     if node.op == "call_function" and node.target is getattr:
         return node.args[1] in METADATA["attributes"]
     return node.target in METADATA.get(node.op, frozenset())

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from operator import getitem
 from typing import Any
 
-from torch import fx
+from torch import Tensor, fx
 
 from boundgraph import operator
 from boundgraph.operator import Alias, Expansion, Operator, Parts, Random, Refused, Several
@@ -25,7 +25,7 @@ class Calls:
     def copy(self, node: fx.Node, copies: dict[fx.Node, Any]) -> None:
         """Set copies[node]. A call that its rule refuses stays as it is, with the reason: it is only a problem if a
         perturbation reaches it, and that is found out later."""
-        rule = None if "refused" in node.meta else operator.of(node.target) or operator.rule_of(node.target)
+        rule = None if "refused" in node.meta else operator.of(node.target) or operator.rule_of(_called(node))
         try:
             if node.op in ("call_function", "call_method") and node.target in (getitem, getattr):
                 taken = _taken(node, copies)
@@ -36,6 +36,7 @@ class Calls:
             if rule is None or node.op not in ("call_function", "call_method"):
                 copies[node] = self.added(self.graph.create_node(node.op, node.target, args, kwargs, node.name), node)
             else:
+                args = args[:1] if node.target is getattr else args
                 kwargs = {key: value for key, value in kwargs.items() if key != "inplace"}
                 copies[node] = self._result(rule, node, args, kwargs)
         except (Refused, TypeError) as reason:
@@ -46,12 +47,12 @@ class Calls:
 
     def _result(self, rule: operator.Rule, node: fx.Node, args: tuple, kwargs: dict[str, Any]) -> Any:
         if isinstance(rule, Operator):
-            canonical = args if node.target is rule.forward else rule.adapters[node.target](*args, **kwargs)
+            canonical = args if node.target is rule.forward else rule.adapters[_called(node)](*args, **kwargs)
             return self.call(rule, tuple(canonical), node.name, node)
         if isinstance(rule, Expansion):
-            return self.expand(rule.adapters[node.target], args, kwargs, node)
+            return self.expand(rule.adapters[_called(node)], args, kwargs, node)
         assert isinstance(rule, Alias | Several)
-        return rule.adapters[node.target](*args, **kwargs)
+        return rule.adapters[_called(node)](*args, **kwargs)
 
     def added(self, copied: fx.Node, node: fx.Node) -> fx.Node:
         """Called for each call that is copied as it stands."""
@@ -101,6 +102,13 @@ class Calls:
         if op is not None:
             return self.call(op, args, node.name, node)
         return self.added(self.graph.create_node("call_function", target, args, {}, node.name), node)
+
+
+def _called(node: fx.Node) -> Any:
+    """What the node calls; of an attribute that is worked out, such as x.mT, the descriptor Tensor.mT."""
+    if node.target is getattr and isinstance(node.args[1], str):
+        return getattr(Tensor, node.args[1], None)
+    return node.target
 
 
 def _taken(node: fx.Node, copies: dict[fx.Node, Any]) -> tuple[Any, Any] | None:
@@ -161,6 +169,8 @@ def spelling(node: fx.Node) -> str:
         return node.meta["spelling"]
     if node.op == "call_method":
         return f"x.{node.target}()"
+    if node.target is getattr:
+        return f"x.{node.args[1]}"
     name = getattr(node.target, "__name__", str(node.target))
     module = (getattr(node.target, "__module__", None) or "").lstrip("_")
     return f"{module}.{name}" if module else name

@@ -18,7 +18,9 @@ _IN_PLACE_OPERATORS = frozenset(
 _VIEWS = frozenset(
     {"view", "reshape", "flatten", "permute", "transpose", "swapaxes", "squeeze", "unsqueeze", "getitem", "expand",
      "expand_as", "narrow", "select", "chunk", "split", "unbind", "t", "T", "mT", "unflatten", "view_as", "movedim",
-     "contiguous", "detach", "dropout", "diagonal", "unfold", "slice", "alias", "to", "float", "double", "type_as"}
+     "contiguous", "detach", "dropout", "diagonal", "unfold", "slice", "alias", "to", "float", "double", "type_as",
+     "swapdims", "moveaxis", "broadcast_to", "tensor_split", "split_with_sizes", "unsafe_chunk", "reshape_as",
+     "adjoint", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle"}
 )  # fmt: skip
 
 _VIEW_ATTRIBUTES = frozenset({"data", "T", "mT", "H", "mH", "real", "imag"})

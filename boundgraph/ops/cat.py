@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from boundgraph.batch import require_inner_dims
-from boundgraph.operator import Operator, register
+from boundgraph.operator import Expansion, Operator, register, register_rewrite
 from boundgraph.values import Interval, lower_of, upper_of
 
 aten = torch.ops.aten
@@ -42,3 +42,8 @@ CAT = register(
         spellings=(torch.cat, torch.concat, torch.concatenate, aten.cat.default),
     )
 )
+
+
+# of one-dimensional tensors, which would be examples side by side, this makes no sense and is an IndexError
+HSTACK = register_rewrite(Expansion(name="hstack", adapters={torch.hstack: lambda tensors: torch.cat(tensors, 1)}))
+VSTACK = register_rewrite(Expansion(name="vstack", adapters={torch.vstack: lambda tensors: torch.cat(tensors, 0)}))

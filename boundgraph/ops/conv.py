@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from boundgraph.errors import GraphError
 from boundgraph.linear_forms import fold_rows, laid_out_like, unfold_rows, with_channels_last
-from boundgraph.operator import Operator, Refused, register
+from boundgraph.operator import Expansion, Operator, register, register_rewrite
 from boundgraph.products import matrix_product
 from boundgraph.values import Interval
 from boundgraph.windows import Field, Windows, fitted, within
@@ -234,14 +234,6 @@ def _padding(padding: Any, reach: list[int]) -> tuple[list[int], list[int]]:
     return both, both
 
 
-def _convolution(
-    x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, transposed: bool, _: Any, groups: int
-) -> tuple:
-    if transposed:
-        raise Refused("transposed convolutions have no bound rule yet")
-    return x, weight, bias, stride, padding, dilation, groups
-
-
 CONV = register(
     Operator(
         name="conv",
@@ -254,7 +246,17 @@ CONV = register(
             *(F.conv1d, F.conv2d, F.conv3d),
             *(aten.conv1d.default, aten.conv2d.default, aten.conv3d.default),
             *(aten.conv1d.padding, aten.conv2d.padding, aten.conv3d.padding),
-            (aten.convolution.default, _convolution),
         ),
     )
 )
+
+
+def _either(
+    x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, transposed: bool, more: Any, groups: int
+) -> Any:
+    if transposed:
+        return _TRANSPOSED[len(stride)](x, weight, bias, stride, padding, more, groups, dilation)
+    return _CONVOLUTIONS[len(stride)](x, weight, bias, stride, padding, dilation, groups)
+
+
+CONVOLUTION = register_rewrite(Expansion(name="convolution", adapters={aten.convolution.default: _either}))

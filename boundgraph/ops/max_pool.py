@@ -1,4 +1,4 @@
-"""Max-pooling in 1, 2 and 3 dimensions with any stride, padding, dilation and overlap.
+"""Max-pooling in 1, 2 and 3 dimensions with any stride, padding, dilation and overlap, and to a fixed output size.
 
 Each output is bounded by lines in one input of its window:
 - below by the input with the largest lower bound, since a maximum is at least each of its members;
@@ -17,13 +17,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from boundgraph.linear_forms import inner
-from boundgraph.operator import Operator, Refused, register
-from boundgraph.pooling import per_dim, require_batched, window_indices
+from boundgraph.operator import Operator, Parts, Refused, Several, register, register_rewrite
+from boundgraph.pooling import Members, adaptive_indices, per_dim, require_batched, window_indices
 from boundgraph.values import Interval, Line, Relaxation
 
 aten = torch.ops.aten
 
 _POOLS: dict[int, Any] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+_ADAPTIVE: dict[int, Any] = {1: F.adaptive_max_pool1d, 2: F.adaptive_max_pool2d, 3: F.adaptive_max_pool3d}
 
 
 class Selection(NamedTuple):
@@ -51,7 +52,11 @@ def relax(
 ) -> Selection:
     output = forward(x.lower, dims, kernel_size, stride, padding, dilation, ceil_mode)
     geometry = tuple(per_dim(option, dims) for option in (kernel_size, stride, padding, dilation))
-    index, inside = window_indices(x.shape[2:], output.shape[2:], geometry, output.device)
+    return _selection(x, output, window_indices(x.shape[2:], output.shape[2:], geometry, output.device))
+
+
+def _selection(x: Interval, output: Tensor, windows: Members) -> Selection:
+    index, inside = windows
     members = [bound.flatten(2)[:, :, index].masked_fill(~inside, -math.inf) for bound in x]
     lower_index = index.expand_as(members[0]).gather(3, members[0].argmax(3, keepdim=True)).squeeze(3)
     first = members[1].argmax(3, keepdim=True)
@@ -109,8 +114,6 @@ def _options(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> tuple:
-    if return_indices:
-        raise Refused("max-pooling with return_indices=True: indices of perturbed values have no bounds")
     stride = kernel_size if stride is None or stride == [] else stride
     return input, dims, kernel_size, stride, padding, dilation, ceil_mode
 
@@ -127,5 +130,74 @@ MAX_POOL = register(
             *((s, partial(_options, 2)) for s in (F.max_pool2d, torch.max_pool2d, aten.max_pool2d.default)),
             *((s, partial(_options, 3)) for s in (F.max_pool3d, torch.max_pool3d, aten.max_pool3d.default)),
         ),
+    )
+)
+
+
+def adaptive(x: Tensor, dims: int, output_size: Any) -> Tensor:
+    return _ADAPTIVE[dims](require_batched(x, dims, "adaptive max-pooling"), output_size)
+
+
+def adaptive_interval(x: Interval, dims: int, output_size: Any) -> Interval:
+    return Interval(adaptive(x.lower, dims, output_size), adaptive(x.upper, dims, output_size))
+
+
+def adaptive_relax(x: Interval, dims: int, output_size: Any) -> Selection:
+    output = adaptive(x.lower, dims, output_size)
+    return _selection(x, output, adaptive_indices(x.shape[2:], output.shape[2:], output.device))
+
+
+def _output_size(dims: int, input: Any, output_size: Any, return_indices: bool = False) -> tuple:
+    return input, dims, output_size
+
+
+ADAPTIVE_MAX_POOL = register(
+    Operator(
+        name="adaptive_max_pool",
+        forward=adaptive,
+        interval=adaptive_interval,
+        relax=adaptive_relax,
+        through=through,
+        spellings=(
+            *((s, partial(_output_size, 1)) for s in (F.adaptive_max_pool1d,)),
+            *((s, partial(_output_size, 2)) for s in (F.adaptive_max_pool2d,)),
+            *((s, partial(_output_size, 3)) for s in (F.adaptive_max_pool3d,)),
+        ),
+    )
+)
+
+
+def _values_alone(forward: Any, arguments: Any, dims: int, *args: Any, **keywords: Any) -> Parts:
+    """Of a pair of values and indices the values."""
+
+    def part(number: int) -> tuple[Any, tuple]:
+        if number != 0:
+            raise Refused("which member of a window is largest has no bounds; only the values of max-pooling have")
+        return forward, arguments(dims, *args, **keywords)
+
+    return Parts(part)
+
+
+_PAIRS = {
+    (forward, _options): (
+        (F.max_pool1d_with_indices, torch.max_pool1d_with_indices, aten.max_pool1d_with_indices.default),
+        (F.max_pool2d_with_indices, aten.max_pool2d_with_indices.default),
+        (F.max_pool3d_with_indices, aten.max_pool3d_with_indices.default),
+    ),
+    (adaptive, _output_size): (
+        (F.adaptive_max_pool1d_with_indices, torch.adaptive_max_pool1d, aten.adaptive_max_pool1d.default),
+        (F.adaptive_max_pool2d_with_indices, aten.adaptive_max_pool2d.default),
+        (F.adaptive_max_pool3d_with_indices, aten.adaptive_max_pool3d.default),
+    ),
+}
+WITH_INDICES = register_rewrite(
+    Several(
+        name="with_indices",
+        adapters={
+            spelling: partial(_values_alone, *rule, dims)
+            for rule, by_dims in _PAIRS.items()
+            for dims, spellings in enumerate(by_dims, 1)
+            for spelling in spellings
+        },
     )
 )

@@ -11,6 +11,7 @@ from boundgraph.batch import require_inner_dims
 from boundgraph.errors import GraphError
 from boundgraph.linear_forms import transposed
 from boundgraph.operator import Operator, register
+from boundgraph.rearranging import dims_of, rearrangement
 from boundgraph.values import Interval
 
 aten = torch.ops.aten
@@ -65,6 +66,24 @@ TRANSPOSE = register(
         forward=transpose,
         interval=transpose_interval,
         backward=transpose_backward,
-        spellings=(torch.transpose, torch.swapaxes, "transpose", "swapaxes", aten.transpose.int),
+        spellings=(torch.transpose, torch.swapaxes, torch.swapdims, "transpose", "swapaxes", "swapdims",
+                   aten.transpose.int, (Tensor.mT, lambda x: (x, -2, -1)),
+                   *((spelling, lambda x: (x, 0, 1)) for spelling in (Tensor.T, "t", torch.t, aten.t.default))),
     )
+)  # fmt: skip
+
+
+def movedim(x: Tensor, source: Any, destination: Any) -> Tensor:
+    return x.movedim(source, destination)
+
+
+def movedim_requires(shape: torch.Size, source: Any, destination: Any) -> None:
+    for dims in (source, destination):
+        require_inner_dims(dims_of(dims), len(shape), f"movedim({source}, {destination})")
+
+
+MOVEDIM = rearrangement(
+    movedim,
+    (torch.movedim, torch.moveaxis, "movedim", "moveaxis", aten.movedim.int, aten.movedim.intlist),
+    requires=movedim_requires,
 )

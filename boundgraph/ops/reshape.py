@@ -9,7 +9,8 @@ from torch import Tensor
 
 from boundgraph.batch import require_same_examples
 from boundgraph.linear_forms import fold_rows, reshaped_to, unfold_rows
-from boundgraph.operator import Operator, Refused, of_upstream_alone, register
+from boundgraph.operator import Expansion, Operator, Refused, of_upstream_alone, register, register_rewrite
+from boundgraph.rearranging import rearrangement
 from boundgraph.values import Interval
 
 aten = torch.ops.aten
@@ -127,5 +128,22 @@ UNSQUEEZE = register(
         interval=unsqueeze_interval,
         backward=unsqueeze_backward,
         spellings=(torch.unsqueeze, "unsqueeze", aten.unsqueeze.default),
+    )
+)
+
+
+def unflatten(x: Tensor, dim: int, sizes: Any) -> Tensor:
+    return x.unflatten(dim, sizes)
+
+
+def unflatten_backward(coefficients: Tensor, x: Interval, dim: int, sizes: Any) -> Tensor:
+    return reshaped_to(coefficients, x)
+
+
+UNFLATTEN = rearrangement(unflatten, (torch.unflatten, "unflatten", aten.unflatten.int), backward=unflatten_backward)
+RESHAPE_AS = register_rewrite(
+    Expansion(
+        name="reshape_as",
+        adapters=dict.fromkeys(("view_as", "reshape_as"), lambda x, other: x.reshape(other.shape)),
     )
 )

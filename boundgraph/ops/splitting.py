@@ -1,0 +1,94 @@
+"""Parts of a value along a dimension other than the batch: chunk, split, tensor_split, unbind.
+
+Each part is a call of its own, made when it is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from boundgraph.batch import require_inner_dims
+from boundgraph.operator import Parts, Several, register_rewrite
+from boundgraph.rearranging import rearrangement
+
+aten = torch.ops.aten
+
+
+def chunk(x: Tensor, chunks: int, dim: int, index: int) -> Tensor:
+    return x.chunk(chunks, dim)[index]
+
+
+def split(x: Tensor, sizes: Any, dim: int, index: int) -> Tensor:
+    """sizes: of each part, or of all of them but the last, which may be smaller."""
+    return x.split(sizes, dim)[index]
+
+
+def tensor_split(x: Tensor, where: Any, dim: int, index: int) -> Tensor:
+    """where: how many parts, or where the parts after the first one begin."""
+    return x.tensor_split(where, dim)[index]
+
+
+def unbind(x: Tensor, dim: int, index: int) -> Tensor:
+    return x.select(dim, index)
+
+
+def split_requires(shape: torch.Size, _: Any, dim: int, index: int) -> None:
+    require_inner_dims(dim, len(shape), f"splitting (dim={dim})")
+
+
+def unbind_requires(shape: torch.Size, dim: int, index: int) -> None:
+    require_inner_dims(dim, len(shape), f"unbind(dim={dim})")
+
+
+CHUNK = rearrangement(chunk, requires=split_requires)
+SPLIT = rearrangement(split, requires=split_requires)
+TENSOR_SPLIT = rearrangement(tensor_split, requires=split_requires)
+UNBIND = rearrangement(unbind, requires=unbind_requires)
+
+
+def _parts(forward: Callable[..., Tensor], *arguments: Any) -> Parts:
+    return Parts(lambda index: (forward, (*arguments, index)))
+
+
+def _chunks(input: Any, chunks: int, dim: int = 0) -> Parts:
+    return _parts(chunk, input, chunks, dim)
+
+
+def _pieces(tensor: Any, split_size_or_sections: Any = None, dim: int = 0, split_size: Any = None) -> Parts:
+    return _parts(split, tensor, split_size if split_size_or_sections is None else split_size_or_sections, dim)
+
+
+def _sections(
+    input: Any, indices_or_sections: Any = None, dim: int = 0, *, sections: Any = None, indices: Any = None
+) -> Parts:
+    given = (where for where in (indices_or_sections, sections, indices) if where is not None)
+    return _parts(tensor_split, input, next(given), dim)
+
+
+def _slices(input: Any, dim: int = 0) -> Parts:
+    return _parts(unbind, input, dim)
+
+
+PARTS = register_rewrite(
+    Several(
+        name="parts",
+        adapters={
+            **dict.fromkeys(
+                (torch.chunk, "chunk", torch.unsafe_chunk, "unsafe_chunk", aten.chunk.default), _chunks
+            ),
+            **dict.fromkeys(
+                (torch.split, "split", torch.split_with_sizes, "split_with_sizes", aten.split.Tensor, aten.split.sizes,
+                 aten.split_with_sizes.default),
+                _pieces,
+            ),
+            **dict.fromkeys(
+                (torch.tensor_split, "tensor_split", aten.tensor_split.sections, aten.tensor_split.indices), _sections
+            ),
+            **dict.fromkeys((torch.unbind, "unbind", aten.unbind.int), _slices),
+        },
+    )
+)  # fmt: skip
