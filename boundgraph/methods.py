@@ -7,7 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 from boundgraph.relaxations import LOWER_SLOPES
-from passes import cleanup, crown, interval, layout, loss, precision, primal, specification, tightening
+from passes import batch_first, cleanup, crown, interval, layout, loss, precision, primal, specification, tightening
 from passes.graphs import Pass
 
 Pipeline = tuple[Pass, ...]
@@ -16,6 +16,7 @@ PREPARE: Pipeline = (
     primal.canonicalize,
     specification.append,
     primal.mark_perturbed,
+    batch_first.restore,
     primal.fold_constants,
     primal.batch_norm_to_affine,
     primal.merge_affine,

@@ -41,6 +41,10 @@ class Operator:
     otherwise: takes over where other operands carry bounds than those, or several although not `joint`: the `forward`
         of another operator, or a function written in torch calls; of the same arguments.
     exact: whether `interval` is the range itself, as it always is for linear operators.
+    elementwise: whether it acts on elements, broadcasting its operands; every function with a `definition` does.
+    rowwise: `forward`'s arguments -> whether it treats all vectors along the last dimension alike, each for itself.
+    turned: `forward`'s arguments -> the arguments for operands with dimensions 0 and 1 swapped, and whether these are
+        swapped in the result too; None where it cannot be said without knowing more.
     definition: sympy expression in `X` of a scalar function; the tests hold `forward` and the rules to it.
     """
 
@@ -60,6 +64,9 @@ class Operator:
     joint: bool = False
     otherwise: Callable[..., Any] | None = None
     exact: bool = True
+    elementwise: bool = False
+    rowwise: Callable[..., bool] | None = None
+    turned: Callable[..., tuple[tuple, bool] | None] | None = None
     definition: sympy.Expr | None = None
     adapters: Mapping[Any, Adapter] = field(init=False)
 
@@ -70,6 +77,12 @@ class Operator:
         canonical = _canonical_arguments(self.forward)
         adapters = {spelling: adapter or canonical for spelling, adapter in pairs}
         object.__setattr__(self, "adapters", adapters)
+
+    def treats_rows_alike(self, args: tuple) -> bool:
+        """Whether what comes before the last dimension may be arranged in any way, before the call as well as after."""
+        if self.elementwise or (self.definition is not None and not any(isinstance(arg, fx.Node) for arg in args[1:])):
+            return True
+        return self.rowwise is not None and self.rowwise(*args)
 
 
 def _canonical_arguments(forward: Callable[..., Any]) -> Adapter:

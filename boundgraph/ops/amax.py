@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from boundgraph import planes
+from boundgraph.batch import turned_reduction
 from boundgraph.operator import Expansion, Operator, Parts, Refused, register, register_rewrite
 from boundgraph.ops.max_pool import chord_of_maximum
 from boundgraph.planes import Plane, Planes, gathered_ends, inner_dims
@@ -71,6 +72,7 @@ AMAX = register(
         interval=interval,
         relax=relax,
         through=planes.through,
+        turned=turned_reduction,
         spellings=(torch.amax, "amax", aten.amax.default),
     )
 )
@@ -81,6 +83,7 @@ AMIN = register(
         interval=smallest_interval,
         relax=smallest_relax,
         through=planes.through,
+        turned=turned_reduction,
         spellings=(torch.amin, "amin", aten.amin.default),
     )
 )

@@ -31,6 +31,10 @@ def backward(coefficients: Tensor, tensors: Any, dim: int = 0) -> Tensor | tuple
     return bounded[0] if len(bounded) == 1 else bounded
 
 
+def turned(tensors: Any, dim: int = 0) -> tuple[tuple, bool] | None:
+    return ((tensors, {0: 1, 1: 0}.get(dim, dim)), True) if dim >= -1 else None
+
+
 CAT = register(
     Operator(
         name="cat",
@@ -39,6 +43,7 @@ CAT = register(
         backward=backward,
         operands=("tensors",),
         joint=True,
+        turned=turned,
         spellings=(torch.cat, torch.concat, torch.concatenate, aten.cat.default),
     )
 )

@@ -49,6 +49,7 @@ MUL = register(
         backward=backward,
         windowed=True,
         operands=("x", "y"),
+        elementwise=True,
         otherwise=of_bounded,
         spellings=(operator.mul, operator.imul, torch.mul, torch.multiply, "mul", "mul_", "multiply", aten.mul.Tensor,
                    aten.mul_.Tensor, aten.mul.Scalar),

@@ -160,6 +160,7 @@ SOFTMAX = register(
         interval=interval,
         relax=relax,
         through=planes.through,
+        rowwise=lambda x, dim: dim == -1,
         spellings=(
             (F.softmax, _arguments),
             *((s, _arguments_of_torch) for s in (torch.softmax, torch.special.softmax, "softmax", aten.softmax.int)),
@@ -174,6 +175,7 @@ LOG_SOFTMAX = register(
         interval=logarithm_interval,
         relax=logarithm_relax,
         through=planes.through,
+        rowwise=lambda x, dim: dim == -1,
         spellings=(
             (F.log_softmax, _arguments),
             *(
