@@ -10,10 +10,10 @@ from the centres (McCormick 1976; s = -1 and s = 1 are his):
 # rx ry + s (ry (x - cx) - rx (y - cy)). Both hold for s = -1 and s = 1, where they are products of two factors of known
 # sign, such as (rx - (x - cx)) (ry - (y - cy)) >= 0, and so in between.
 
-The least value of the lower plane on the box is the least product, the most that a plane can have, for all s between
--cx / rx and -cy / ry, cut at -1 and 1; for the upper plane, for those between cx / rx and -cy / ry. With p = cx / rx and
-q = cy / ry, cut at -1 and 1, the middles are s = -(p + q) / 2 and s = (p - q) / 2. There x and y stand apart, so to pull
-coefficients A of a sum of products through its planes takes no more than sums of the same kind, here of x's:
+For all s between -cx / rx and -cy / ry, cut at -1 and 1, the least value of the lower plane on the box is the least
+product, the most that it can be; so it is with the upper plane for those between cx / rx and -cy / ry. With p = cx / rx
+and q = cy / ry, cut at -1 and 1, the middles are s = -(p + q) / 2 and s = (p - q) / 2. There x and y stand apart, so
+pulling coefficients A of a sum of products through its planes takes no more than sums of the same kind; x gets
 
     A (cy - q ry / 2) - p / 2 * (|A| ry)
 """
@@ -61,10 +61,13 @@ def _factor(x: Interval) -> Factor:
     return Factor(x.center, x.radius, lean, x.center - lean * x.radius)
 
 
-def through(coefficients: Tensor, products: Products, to_x: Product, to_y: Product) -> tuple[tuple[Tensor, ...], Tensor]:
+def through(
+    coefficients: Tensor, products: Products, to_x: Product, to_y: Product
+) -> tuple[tuple[Tensor, ...], Tensor]:
     """Replace a product by its planes.
 
-    to_x: (coefficients, y) -> those of x, for the linear map x -> product(x, y) with y (batch | 1, *y_shape); to_y alike.
+    to_x: (coefficients, y) -> those of x, for the linear map x -> product(x, y), y being (batch | 1, *y_shape). to_y:
+    (coefficients, x) -> those of y.
 
     # sound: the planes are, with A >= 0 the lower one, with A < 0 the upper one.
     """

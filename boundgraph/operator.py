@@ -86,11 +86,11 @@ class Operator:
 
 
 def _canonical_arguments(forward: Callable[..., Any]) -> Adapter:
-    """The adapter of a spelling that shares the canonical signature, up to what torch calls the first operand."""
+    """The adapter of a spelling that shares the canonical signature, up to what torch calls the operands."""
     signature = inspect.signature(forward)
 
     def bind(*args: Any, **kwargs: Any) -> tuple:
-        names = {"input": "x", "self": "x", "axis": "dim"}
+        names = {"input": "x", "self": "x", "other": "y", "axis": "dim"}
         renamed = {
             names.get(key, key) if names.get(key) in signature.parameters else key: kwargs[key] for key in kwargs
         }

@@ -121,7 +121,7 @@ def _backward(steps: list[fx.Node], captured: list[fx.Node]) -> Backward:
 
     received: dict[fx.Node, Any] = {steps[-1]: upstream}  # of a node that gives several values: by position
 
-    def give(node: fx.Node, gradient: fx.Node) -> None:
+    def give(node: fx.Node, gradient: Any) -> None:
         if node in received:
             gradient = emit(graph, accumulated, (received[node], gradient), "form", f"{node.name}_gradient")
         received[node] = gradient
@@ -150,7 +150,7 @@ def _backward(steps: list[fx.Node], captured: list[fx.Node]) -> Backward:
 
 
 def _distribute(
-    graph: fx.Graph, found: fx.Node, position: int, argument: Any, give: Callable[[fx.Node, fx.Node], None]
+    graph: fx.Graph, found: fx.Node, position: int, argument: Any, give: Callable[[fx.Node, Any], None]
 ) -> None:
     """Hand each argument of a step its part of the gradient; shapes and options have none."""
     if isinstance(argument, fx.Node):

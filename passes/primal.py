@@ -135,7 +135,7 @@ def _problem(node: fx.Node) -> str | None:
     if kind(node) != "perturbed" or node.op == "output":
         return None
     op = operator_of(node)
-    if op is None:
+    if op is None or "refused" in node.meta:
         return f"{written}: {node.meta.get('refused', 'no bound rule for this operator')}"
     bounded = _bounded_parameters(op, node.args)
     if not set(bounded) <= set(op.operands):

@@ -18,8 +18,9 @@ from boundgraph.errors import CaptureError, GraphError, RegionError, Unsupported
 X = torch.zeros(2, 3)
 
 REFUSED: dict[str, tuple[Callable, str]] = {
-    "two perturbed factors": (lambda self, x: x * x, "mul of two perturbed values has no bound rule yet"),
-    "perturbed divisor": (lambda self, x: 1 / self.fc1(x), "div has bounds in x only, but `y` is perturbed here"),
+    "perturbed condition": (
+        lambda self, x: torch.where(self.scale > 0, x, x) + torch.where(torch.relu(x), x, x),
+        "a condition on a perturbed value has no bounds; where it can be said by a maximum, a clamp or a ReLU, that has"),
     "perturbed weight": (
         lambda self, x: F.linear(self.scale, x.view(3, -1)),
         "linear has bounds in x only, but `weight` is perturbed here"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -59,7 +59,7 @@ def letters_of(equation: str, x_dims: int, y_dims: int) -> Letters:
     def spelled(term: str, dims: int) -> str:
         return term.replace("...", "".join(free[most - dims : most]))  # aligned to the right, as in broadcasting
 
-    return Letters(*map(spelled, terms, hidden), spelled(result, most))
+    return Letters(spelled(terms[0], hidden[0]), spelled(terms[1], hidden[1]), spelled(result, most))
 
 
 def forward(equation: str, x: Tensor, y: Tensor) -> Tensor:
@@ -97,8 +97,8 @@ def _checked(equation: str, x: Any, y: Any) -> Letters:
     for operand, term in ((x, letters.x), (y, letters.y)):
         if isinstance(operand, Interval) and term[:1] != letters.result[:1]:
             raise GraphError(
-                f"einsum({equation!r}) moves dimension 0 of a bounded operand, which must stay the batch: write it with "
-                "the same first letter in the operand and the result"
+                f"einsum({equation!r}) moves dimension 0 of a bounded operand, which must stay the batch: give it the "
+                "same first letter in the operand and in the result"
             )
     return letters
 
@@ -225,4 +225,5 @@ def _arranged(term: Term, value: Any, result: Term) -> Any:
     return value.permute([term.index(letter) for letter in result])
 
 
-register_rewrite(Expansion("einsum", dict.fromkeys((torch.einsum, torch.functional.einsum, aten.einsum.default), _einsum)))
+SPELLINGS = (torch.einsum, torch.functional.einsum, aten.einsum.default)
+register_rewrite(Expansion("einsum", dict.fromkeys(SPELLINGS, _einsum)))

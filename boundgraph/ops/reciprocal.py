@@ -24,21 +24,20 @@ def interval(x: Interval) -> Interval:
 
 
 def relax(x: Interval) -> Relaxation:
-    unbounded, low, high = _contains_zero(x), *x
-    # sound: (x - l) (x - u) <= 0 between l and u; divided by l u x, which has the sign of x
-    chord = Line(-1 / (low * high), 1 / low + 1 / high)
+    low, high = x
     middle = (low + high) / 2
+    # sound: (x - l) (x - u) <= 0 between l and u; divided by l u x, which has the sign of x
+    chord = -1 / (low * high), 1 / low + 1 / high
     # sound: (x - m)^2 >= 0; divided by m^2 x
-    tangent = Line(-1 / middle.square(), 2 / middle)
-    right = low > 0
-    lines = zip(tangent, chord, strict=True), zip(chord, tangent, strict=True)
-    lower, upper = (Line(*(torch.where(right, *parts) for parts in pairs)) for pairs in lines)
-    nothing = low.new_zeros(())
-    lower, upper = (
-        Line(torch.where(unbounded, nothing, line.slope), torch.where(unbounded, nothing + end, line.intercept))
-        for line, end in ((lower, -math.inf), (upper, math.inf))
-    )
-    return Relaxation(lower, upper)
+    tangent = -1 / middle.square(), 2 / middle
+    right, unbounded = low > 0, _contains_zero(x)
+
+    def line(parts: tuple[tuple[Tensor, Tensor], ...], nothing: float) -> Line:
+        slope, intercept = (torch.where(right, *part) for part in parts)
+        return Line(slope.masked_fill(unbounded, 0.0), intercept.masked_fill(unbounded, nothing))
+
+    lower, upper = tuple(zip(tangent, chord, strict=True)), tuple(zip(chord, tangent, strict=True))
+    return Relaxation(line(lower, -math.inf), line(upper, math.inf))
 
 
 def _contains_zero(x: Interval) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from boundgraph.compiler import compile
+from boundgraph.linear_forms import per_example
 from boundgraph.methods import Pipeline
 from boundgraph.module import BoundedModule
 from boundgraph.regions import Box, LpBall, Region
@@ -184,11 +185,11 @@ def _require_exact_at_zero(bounded: BoundedModule, regions: Inputs) -> None:
         for value, region in zip(values, regions, strict=True)
     ]
     with torch.no_grad():
-        output, bounds = bounded.model(*values).flatten(1), bounded(*points)
-    _margin(_Claim("at radius 0, output", None, *(side.flatten(1) for side in bounds[:2])), output, str(bounded.method))
+        output, bounds = per_example(bounded.model(*values)), bounded(*points)
+    _margin(_Claim("at radius 0, output", None, *map(per_example, bounds[:2])), output, str(bounded.method))
     for side in (bounds.lower, bounds.upper):
         exact = _Claim("at radius 0, bound", None, output, output)
-        _margin(exact, side.flatten(1), str(bounded.method))
+        _margin(exact, per_example(side), str(bounded.method))
 
 
 def _margin(claim: _Claim, output: Tensor, where: str) -> float:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from boundgraph.ops.reciprocal import RECIPROCAL, interval, relax
-from boundgraph.testing import Perturbed, check_operator
+from boundgraph.testing import check_operator
 from boundgraph.values import Interval, Line, Relaxation
 
 AWAY = 1.0e5  # farther than the boxes of the laws reach

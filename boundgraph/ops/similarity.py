@@ -1,0 +1,37 @@
+"""Products of two vectors per example, written out: vecdot, cosine_similarity, bilinear."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from boundgraph.operator import Expansion, register_rewrite
+
+aten = torch.ops.aten
+
+
+def _vecdot(x: Any, y: Any, *, dim: int = -1) -> Any:
+    return (x * y).sum(dim)
+
+
+def _cosine(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
+    lengths = [torch.clamp(torch.linalg.vector_norm(x, 2, dim), min=eps) for x in (x1, x2)]
+    return (x1 * x2).sum(dim) / (lengths[0] * lengths[1])
+
+
+def _bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
+    # from left to right, so that x W is exact before it meets the other operand
+    product = torch.einsum("...i,oij,...j->...o", input1, weight, input2)
+    return product if bias is None else product + bias
+
+
+register_rewrite(Expansion("vecdot", dict.fromkeys((torch.linalg.vecdot, aten.linalg_vecdot.default), _vecdot)))
+register_rewrite(
+    Expansion(
+        "cosine_similarity",
+        dict.fromkeys((F.cosine_similarity, torch.cosine_similarity, aten.cosine_similarity.default), _cosine),
+    )
+)
+register_rewrite(Expansion("bilinear", dict.fromkeys((F.bilinear, torch.bilinear, aten.bilinear.default), _bilinear)))
