@@ -25,12 +25,13 @@ class Calls:
     def copy(self, node: fx.Node, copies: dict[fx.Node, Any]) -> None:
         """Set copies[node]. A call that its rule refuses stays as it is, with the reason: it is only a problem if a
         perturbation reaches it, and that is found out later."""
-        rule = None if "refused" in node.meta else operator.of(node.target) or operator.rule_of(_called(node))
+        rule = None if "refused" in node.meta else operator.of(node.target) or operator.rule_of(called(node))
         try:
             if node.op in ("call_function", "call_method") and node.target in (getitem, getattr):
                 taken = _taken(node, copies)
                 if taken is not None:
-                    copies[node] = self._part(*taken, node)
+                    if node.users:  # exported graphs take every part, whether it is wanted or not
+                        copies[node] = self._part(*taken, node)
                     return
             args, kwargs = mapped((node.args, dict(node.kwargs)), lambda old: _single(copies[old]))
             if rule is None or node.op not in ("call_function", "call_method"):
@@ -47,12 +48,12 @@ class Calls:
 
     def _result(self, rule: operator.Rule, node: fx.Node, args: tuple, kwargs: dict[str, Any]) -> Any:
         if isinstance(rule, Operator):
-            canonical = args if node.target is rule.forward else rule.adapters[_called(node)](*args, **kwargs)
+            canonical = args if node.target is rule.forward else rule.adapters[called(node)](*args, **kwargs)
             return self.call(rule, tuple(canonical), node.name, node)
         if isinstance(rule, Expansion):
-            return self.expand(rule.adapters[_called(node)], args, kwargs, node)
+            return self.expand(rule.adapters[called(node)], args, kwargs, node)
         assert isinstance(rule, Alias | Several)
-        return rule.adapters[_called(node)](*args, **kwargs)
+        return rule.adapters[called(node)](*args, **kwargs)
 
     def added(self, copied: fx.Node, node: fx.Node) -> fx.Node:
         """Called for each call that is copied as it stands."""
@@ -104,7 +105,7 @@ class Calls:
         return self.added(self.graph.create_node("call_function", target, args, {}, node.name), node)
 
 
-def _called(node: fx.Node) -> Any:
+def called(node: fx.Node) -> Any:
     """What the node calls; of an attribute that is worked out, such as x.mT, the descriptor Tensor.mT."""
     if node.target is getattr and isinstance(node.args[1], str):
         return getattr(Tensor, node.args[1], None)

@@ -49,6 +49,14 @@ CAT = register(
 )
 
 
-# of one-dimensional tensors, which would be examples side by side, this makes no sense and is an IndexError
-HSTACK = register_rewrite(Expansion(name="hstack", adapters={torch.hstack: lambda tensors: torch.cat(tensors, 1)}))
-VSTACK = register_rewrite(Expansion(name="vstack", adapters={torch.vstack: lambda tensors: torch.cat(tensors, 0)}))
+def _beside(tensors: Any) -> Any:
+    """Of one-dimensional tensors these would be examples; they have no dimension 1, which is an error."""
+    return torch.cat(tensors, 1)
+
+
+def _below(tensors: Any) -> Any:
+    return torch.cat(tensors, 0)
+
+
+HSTACK = register_rewrite(Expansion("hstack", dict.fromkeys((torch.hstack, aten.hstack.default), _beside)))
+VSTACK = register_rewrite(Expansion("vstack", dict.fromkeys((torch.vstack, aten.vstack.default), _below)))

@@ -45,12 +45,21 @@ def _sizes(x: Any, *size: Any, implicit: bool = False, **keywords: Any) -> tuple
 
 EXPAND = rearrangement(
     expand,
-    (("expand", _sizes), torch.broadcast_to, ("broadcast_to", _sizes), (aten.expand.default, _sizes)),
+    (
+        ("expand", _sizes),
+        torch.broadcast_to,
+        ("broadcast_to", _sizes),
+        aten.broadcast_to.default,
+        (aten.expand.default, _sizes),
+    ),
     requires=expand_requires,
     backward=expand_backward,
 )
 EXPAND_AS = register_rewrite(
-    Expansion(name="expand_as", adapters={"expand_as": lambda x, other: x.expand(other.shape)}),
+    Expansion(
+        name="expand_as",
+        adapters=dict.fromkeys(("expand_as", aten.expand_as.default), lambda x, other: x.expand(other.shape)),
+    ),
 )
 
 

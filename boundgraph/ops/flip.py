@@ -36,8 +36,8 @@ FLIP = rearrangement(
         torch.flip,
         ("flip", given_as_arguments),
         aten.flip.default,
-        *((spelling, _left_right) for spelling in (torch.fliplr, "fliplr")),
-        *((spelling, _up_down) for spelling in (torch.flipud, "flipud")),
+        *((spelling, _left_right) for spelling in (torch.fliplr, "fliplr", aten.fliplr.default)),
+        *((spelling, _up_down) for spelling in (torch.flipud, "flipud", aten.flipud.default)),
     ),
     requires=flip_requires,
 )

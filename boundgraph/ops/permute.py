@@ -10,7 +10,7 @@ from torch import Tensor
 from boundgraph.batch import require_inner_dims
 from boundgraph.errors import GraphError
 from boundgraph.linear_forms import transposed
-from boundgraph.operator import Operator, register
+from boundgraph.operator import Expansion, Operator, Refused, register, register_rewrite
 from boundgraph.rearranging import dims_of, rearrangement
 from boundgraph.values import Interval
 
@@ -60,6 +60,10 @@ def transpose_backward(coefficients: Tensor, x: Interval, dim0: int, dim1: int) 
     return transposed(transpose, coefficients, x, dim0, dim1)
 
 
+def _last_two(x: Any) -> tuple:
+    return x, -2, -1
+
+
 TRANSPOSE = register(
     Operator(
         name="transpose",
@@ -67,10 +71,19 @@ TRANSPOSE = register(
         interval=transpose_interval,
         backward=transpose_backward,
         spellings=(torch.transpose, torch.swapaxes, torch.swapdims, "transpose", "swapaxes", "swapdims",
-                   aten.transpose.int, (Tensor.mT, lambda x: (x, -2, -1)),
-                   *((spelling, lambda x: (x, 0, 1)) for spelling in (Tensor.T, "t", torch.t, aten.t.default))),
+                   aten.transpose.int, aten.swapaxes.default, aten.swapdims.default,
+                   (Tensor.mT, _last_two), (aten.mT.default, _last_two)),
     )
 )  # fmt: skip
+
+
+def _of_whole(input: Any) -> Any:
+    raise Refused("it moves dimension 0, which must stay the batch; x.mT transposes the matrices of each example")
+
+
+T = register_rewrite(
+    Expansion("T", dict.fromkeys((Tensor.T, "t", torch.t, aten.t.default, aten.numpy_T.default), _of_whole))
+)
 
 
 def movedim(x: Tensor, source: Any, destination: Any) -> Tensor:
@@ -84,6 +97,15 @@ def movedim_requires(shape: torch.Size, source: Any, destination: Any) -> None:
 
 MOVEDIM = rearrangement(
     movedim,
-    (torch.movedim, torch.moveaxis, "movedim", "moveaxis", aten.movedim.int, aten.movedim.intlist),
+    (
+        torch.movedim,
+        torch.moveaxis,
+        "movedim",
+        "moveaxis",
+        aten.movedim.int,
+        aten.movedim.intlist,
+        aten.moveaxis.int,
+        aten.moveaxis.intlist,
+    ),
     requires=movedim_requires,
 )

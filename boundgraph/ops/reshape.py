@@ -144,6 +144,9 @@ UNFLATTEN = rearrangement(unflatten, (torch.unflatten, "unflatten", aten.unflatt
 RESHAPE_AS = register_rewrite(
     Expansion(
         name="reshape_as",
-        adapters=dict.fromkeys(("view_as", "reshape_as"), lambda x, other: x.reshape(other.shape)),
+        adapters=dict.fromkeys(
+            ("view_as", "reshape_as", aten.view_as.default, aten.reshape_as.default),
+            lambda x, other: x.reshape(other.shape),
+        ),
     )
 )

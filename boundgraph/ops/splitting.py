@@ -78,11 +78,13 @@ PARTS = register_rewrite(
         name="parts",
         adapters={
             **dict.fromkeys(
-                (torch.chunk, "chunk", torch.unsafe_chunk, "unsafe_chunk", aten.chunk.default), _chunks
+                (torch.chunk, "chunk", torch.unsafe_chunk, "unsafe_chunk", aten.chunk.default,
+                 aten.unsafe_chunk.default),
+                _chunks,
             ),
             **dict.fromkeys(
-                (torch.split, "split", torch.split_with_sizes, "split_with_sizes", aten.split.Tensor, aten.split.sizes,
-                 aten.split_with_sizes.default),
+                (torch.split, "split", torch.split_with_sizes, "split_with_sizes", torch.unsafe_split, "unsafe_split",
+                 aten.split.Tensor, aten.split.sizes, aten.split_with_sizes.default, aten.unsafe_split.Tensor),
                 _pieces,
             ),
             **dict.fromkeys(

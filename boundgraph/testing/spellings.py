@@ -13,6 +13,7 @@ from boundgraph.capture import Constants, capture, graph_module
 from boundgraph.export import export_graph
 from boundgraph.testing.trials import Trial
 from passes import primal
+from passes.calls import called
 
 Call = Callable[..., Tensor]
 
@@ -61,7 +62,7 @@ def _require_canonical(trial: Trial, call: Call) -> set[Any]:
 
 def _spelled(trial: Trial, module: nn.Module, captured: fx.GraphModule) -> set[Any]:
     operands, canonical = _operands(trial), primal.canonicalize(captured)
-    spelled = {node.target for node in captured.graph.nodes} & set(trial.operator.adapters)
+    spelled = {called(node) for node in captured.graph.nodes} & set(trial.operator.adapters)
     targets = {node.target for node in canonical.graph.nodes}
     arrived = trial.operator.forward in targets and not spelled & (targets - {trial.operator.forward})
     trial.require("spellings canonicalise", arrived, f"this remains of {module}:\n{canonical.graph}")

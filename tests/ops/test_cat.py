@@ -29,6 +29,13 @@ def test_one_value_twice(bound, tensor) -> None:
     torch.testing.assert_close(bounds.upper, 3 * x + 1.5)
 
 
+def test_beside_and_below(bound, tensor) -> None:
+    x = tensor(2, 3)
+    torch.testing.assert_close(bound(lambda x: torch.hstack((x, x)), x).lower, torch.cat((x, x), 1) - 0.5)
+    with pytest.raises(boundgraph.GraphError, match=r"cat\(dim=0\) over dimension 0 mixes examples"):
+        bound(lambda x: torch.vstack((x, x)), x)
+
+
 def test_along_the_batch_is_refused(bound, tensor) -> None:
     for dim in (0, -2):
         with pytest.raises(boundgraph.GraphError, match=rf"cat\(dim={dim}\) over dimension 0 mixes examples"):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import boundgraph
-from boundgraph.ops.reshape import FLATTEN, RESHAPE, SQUEEZE, UNSQUEEZE
+from boundgraph.ops.reshape import FLATTEN, RESHAPE, SQUEEZE, UNFLATTEN, UNSQUEEZE
 from boundgraph.testing import Perturbed, check_operator
 
 aten = torch.ops.aten
@@ -61,6 +61,19 @@ def test_unsqueeze_laws() -> None:
         ),
     ]
     check_operator(UNSQUEEZE, cases=cases, calls=[lambda x: x.unsqueeze(dim=2)])
+
+
+def test_unflatten_laws() -> None:
+    cases = [(Perturbed(2, 6), 1, (2, 3)), (Perturbed(2, 6, 2), -2, (-1, 2)), (Perturbed(2, 3), 0, (2, 1))]
+    check_operator(UNFLATTEN, cases=cases, calls=[nn.Unflatten(1, (2, 3)), lambda x: x.unflatten(dim=1, sizes=(3, 2))])
+
+
+@pytest.mark.parametrize("name", ["view_as", "reshape_as"])
+def test_the_shape_of_another(bound, tensor, name: str) -> None:
+    x = tensor(2, 6)
+    for like in (lambda x: x.unflatten(1, (2, 3)), lambda _: torch.zeros(2, 2, 3)):
+        bounds = bound(lambda x, like=like: getattr(x, name)(like(x)), x)
+        torch.testing.assert_close(bounds.upper, x.reshape(2, 2, 3) + 0.5)
 
 
 def test_squeeze_without_dimension_is_refused(bound, tensor) -> None:
