@@ -86,16 +86,10 @@ def _through_lines(x: Interval, dim: int, function: Any, lines_around: Any) -> P
     others = torch.zeros_like(own).masked_fill(own.bool(), -torch.inf)
     # sound: t_i is x_i minus the logarithm of the others, so planes above that give planes below, and the reverse
     above, below = (Plane(own - plane.coefficients, -plane.intercept) for plane in planes_among(ends, others))
-    middles = [
-        plane.intercept + (plane.coefficients @ ends.center.unsqueeze(-1)).squeeze(-1) for plane in (below, above)
-    ]
-    lines = lines_around(_ahead_of_others(ends), *middles)
-
-    def put_into(line: Line, plane: Plane) -> Plane:
-        # sound: the slope of a line around a rising function is not negative
-        return Plane(line.slope.unsqueeze(-1) * plane.coefficients, line.slope * plane.intercept + line.intercept)
-
-    return Planes(put_into(lines.lower, below), put_into(lines.upper, above), dims, x.shape)
+    lines = lines_around(_ahead_of_others(ends), below.at(ends.center), above.at(ends.center))
+    # sound: the slope of a line around a rising function is not negative
+    found = (plane.through_line(*line) for plane, line in zip((below, above), lines, strict=True))
+    return Planes(*found, dims, x.shape)
 
 
 def _around_sigmoid(t: Interval, below: Tensor, above: Tensor) -> Relaxation:
