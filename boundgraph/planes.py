@@ -31,6 +31,9 @@ class Plane(NamedTuple):
         """slope * plane + intercept, with one line per output."""
         return Plane(slope.unsqueeze(-1) * self.coefficients, slope * self.intercept + intercept)
 
+    def over(self, divisor: Tensor) -> Plane:
+        return Plane(self.coefficients / divisor, self.intercept / divisor)
+
 
 class Planes(NamedTuple):
     """Planes that enclose a function of the elements along `dims` of an operand: outputs as many, or one."""

@@ -106,8 +106,8 @@ def _least_of_others(x: Interval) -> Tensor:
     about = balance(x)
     above, below = (x.lower - about).relu(), (about - x.upper).relu()
     distance = above + below
-    sides = ((part > 0).to(distance.dtype).sum(-1, keepdim=True) for part in (above, below))
-    behind = torch.where(above > 0, *sides) - 1
+    higher, lower = ((part > 0).to(distance.dtype).sum(-1, keepdim=True) for part in (above, below))
+    behind = torch.where(above > 0, higher, lower) - 1
     # sound: without i, half the derivative in a is distance_i at the balance, towards i, and from there away from i it
     # grows by 1 for each other interval on the side of i: the sum falls by 2 distance_i s - behind s^2 at most
     fallen = sum_of_others(distance.square()) - distance.square() / behind.clamp(min=1)

@@ -1,4 +1,4 @@
-"""The Euclidean norm over dimensions of each example; the norms of sums and of maxima are written out.
+"""The Euclidean norm over dimensions of each example; those of order 1 and infinity are written out.
 
 It is convex, so a tangent lies below. Its square lies below the chords of the squares, C(x), and its root below that
 of C, which is concave, and so below the tangent of that.

@@ -1,11 +1,12 @@
-"""Elements divided by their common size, y = c r: by their standard deviation about their mean, as in layer
-normalisation, by the root of their mean square, or by their length.
+"""Elements divided by their standard deviation (after their mean is taken off), root mean square, or length.
+
+y = c r, where c = x - mean(x) or c = x, and r is one number for all elements.
 
 **Interval.** With k the share of an element's own square and W_i what the others contribute to the size,
 
     y_i = c_i / sqrt(k c_i^2 + W_i + eps),
 
-where for deviations c = x - mean and k = 1 / (n - 1). y_i rises in c_i, and falls in W_i where c_i > 0, so both ends
+where k = 1 / (n - 1) if the mean is taken off. y_i rises in c_i, and falls in W_i where c_i > 0, so both ends
 are values of this function at ends of c_i and W_i. It knows that |y_i| <= 1 / sqrt(k); without a mean it is the range.
 
 **Planes.** With c', r' the middles of the ranges of c and r,
@@ -37,7 +38,7 @@ from boundgraph.planes import (
     sum_of_others,
     total_of,
 )
-from boundgraph.values import Interval, Line
+from boundgraph.values import Interval
 from passes.calls import applied
 
 
@@ -141,21 +142,27 @@ def relax(x: Interval, dims: Any, size: str, eps: float | None) -> Normalized:
     ends = gathered_ends(x, dims)
     elements = _Elements.of(ends, kind)
     scale, below, above = _planes_around_scale(ends, kind)
-    bottom, top = (plane.at(ends.center) for plane in (below, above))
-    center, slack = elements.away.center, elements.away.radius * scale.radius
-    positive = center >= 0
     # sound: y is odd in c, so minus a line above it at -c lies below it
     slope, intercept = _line_above(elements._replace(away=Interval(-elements.away.upper, -elements.away.lower)))
-    lines = Line(slope, -intercept), _line_above(elements)
-    pencils = []
-    for line, sign, met in ((lines[0], -1, (bottom, top)), (lines[1], 1, (top, bottom))):
-        # sound: c r = c' r + r' c - c' r' + (c - c') (r - r'), and the last product is no larger than that of the radii
-        products = Pencil(scale.center.expand_as(center), center, sign * slack - center * scale.center)
-        apart = center * torch.where(positive, *met) + sign * slack - line.slope * center - line.intercept
-        alone = Pencil(line.slope, torch.zeros_like(center), line.intercept)
-        better = sign * apart >= 0  # at the centre
-        pencils.append(Pencil(*(torch.where(better, *parts) for parts in zip(alone, products, strict=True))))
-    return Normalized(*pencils, below, above, kind.centred, dims, x.shape)
+    met = below.at(ends.center), above.at(ends.center)
+    lower = _better(elements.away, scale, (slope, -intercept), met, -1)
+    upper = _better(elements.away, scale, _line_above(elements), met[::-1], 1)
+    return Normalized(lower, upper, below, above, kind.centred, dims, x.shape)
+
+
+def _better(
+    away: Interval, scale: Interval, line: tuple[Tensor, Tensor], met: tuple[Tensor, Tensor], sign: int
+) -> Pencil:
+    """Bounds from below (sign -1) or above: around the product c r or a line in c, whichever is better at the centre.
+
+    met: the value at the centre of the plane that r meets where c' is positive, and where it is negative.
+    """
+    center, slack = away.center, sign * away.radius * scale.radius
+    # sound: c r = c' r + r' c - c' r' + (c - c') (r - r'), and the last product is no larger than that of the radii
+    product = Pencil(scale.center.expand_as(center), center, slack - center * scale.center)
+    alone = Pencil(line[0], torch.zeros_like(center), line[1])
+    apart = center * torch.where(center >= 0, *met) + slack - line[0] * center - line[1]
+    return Pencil(*(torch.where(sign * apart >= 0, *parts) for parts in zip(alone, product, strict=True)))
 
 
 def _planes_around_scale(x: Interval, size: Size) -> tuple[Interval, Plane, Plane]:
@@ -179,7 +186,7 @@ def _planes_around_scale(x: Interval, size: Size) -> tuple[Interval, Plane, Plan
     return Interval(small, large), below, under.through_line(chord / divisor, large - chord * start)
 
 
-def _line_above(elements: _Elements) -> Line:
+def _line_above(elements: _Elements) -> tuple[Tensor, Tensor]:
     """A line above y_i for all W_i. The largest y_i, with the least W_i for c >= 0 and the most elsewhere, is convex
     below 0 and concave above."""
     (low, high), least, most, own, size = elements
@@ -200,7 +207,7 @@ def _line_above(elements: _Elements) -> Line:
     turn = torch.minimum(torch.maximum(torch.maximum(turn, kink), low.clamp(min=0)), high)
     at_ends = torch.maximum(at_low - slope * low, at_high - slope * high)
     at_turn = elements.value(turn, torch.where(turn >= 0, least, most)) - slope * turn
-    return Line(slope, torch.maximum(at_ends, at_turn))
+    return slope, torch.maximum(at_ends, at_turn)
 
 
 def through(coefficients: Tensor, found: Normalized) -> tuple[Tensor, Tensor]:
