@@ -23,6 +23,17 @@ class Plane(NamedTuple):
     coefficients: Tensor  # (batch, *rest, outputs, inputs)
     intercept: Tensor  # (batch, *rest, outputs)
 
+    def at(self, point: Tensor) -> Tensor:
+        """The values at a point (batch, *rest, inputs)."""
+        return self.intercept + (self.coefficients @ point.unsqueeze(-1)).squeeze(-1)
+
+    def through_line(self, slope: Tensor, intercept: Tensor) -> Plane:
+        """slope * plane + intercept, with one line per output."""
+        return Plane(slope.unsqueeze(-1) * self.coefficients, slope * self.intercept + intercept)
+
+    def over(self, divisor: Tensor) -> Plane:
+        return Plane(self.coefficients / divisor, self.intercept / divisor)
+
 
 class Planes(NamedTuple):
     """Planes that enclose a function of the elements along `dims` of an operand: outputs as many, or one."""
@@ -83,3 +94,12 @@ def through(coefficients: Tensor, planes: Planes) -> tuple[Tensor, Tensor]:
 def total_of(offsets: Tensor) -> Tensor:
     """(batch, *rest, rows) -> (batch, rows)."""
     return offsets.flatten(1, -2).sum(1) if offsets.dim() > 2 else offsets
+
+
+def sum_of_others(value: Tensor) -> Tensor:
+    """sum_{j != i} value_j for each i along the last dimension, of values >= 0."""
+    largest, first = value.max(-1, keepdim=True)
+    rest = value.scatter(-1, first, 0.0)
+    total = rest.sum(-1, keepdim=True)
+    # all but the largest have that among their others, so what is taken from the sum is no more than what is left
+    return (largest + (total - rest)).scatter(-1, first, total)

@@ -60,9 +60,9 @@ def smallest_interval(x: Interval, dim: Any = (), keepdim: bool = False) -> Inte
 
 def smallest_relax(x: Interval, dim: Any = (), keepdim: bool = False) -> Planes:
     # sound: min(x) = -max(-x), so planes p(-x) around max(-x) give -p(-x), the upper one below
-    lower, upper, *place = relax(Interval(-x.upper, -x.lower), dim, keepdim)
-    turned = (Plane(plane.coefficients, -plane.intercept) for plane in (upper, lower))
-    return Planes(*turned, *place)
+    found = relax(Interval(-x.upper, -x.lower), dim, keepdim)
+    below, above = (Plane(plane.coefficients, -plane.intercept) for plane in (found.upper, found.lower))
+    return found._replace(lower=below, upper=above)
 
 
 AMAX = register(

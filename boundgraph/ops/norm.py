@@ -1,4 +1,4 @@
-"""The Euclidean norm over dimensions of each example; the norms of sums and of maxima are written out.
+"""The Euclidean norm over dimensions of each example; those of order 1 and infinity are written out.
 
 It is convex, so a tangent lies below. Its square lies below the chords of the squares, C(x), and its root below that
 of C, which is concave, and so below the tangent of that.
@@ -44,7 +44,7 @@ def root_planes(x: Interval, centred: bool) -> tuple[Plane, Plane]:
     # sound: |c| >= <c, unit> for every unit, and <x - mean, away> = <x, away>; a unit of length 0 gives 0
     below = Plane((away / torch.where(size > 0, size, 1.0)).unsqueeze(-2), torch.zeros_like(size))
     chords = squares.chords(x, centred)
-    total = chords.intercept + (chords.coefficients @ x.center.unsqueeze(-1)).squeeze(-1)
+    total = chords.at(x.center)
     root = torch.where(total > 0, total, 1.0).sqrt()
     # sound: root(C) <= (C / t + t) / 2 for every t > 0; t is the root of C at the centre, and 1 where C is 0 there, as
     # it then is in the whole box

@@ -1,6 +1,6 @@
-"""Softmax along a dimension, and its logarithm: functions of t_i = x_i - log sum_{j != i} exp(x_j) alone,
+"""Softmax along a dimension, and its logarithm.
 
-    softmax_i = sigmoid(t_i),   log_softmax_i = logsigmoid(t_i).
+With t_i = x_i - log sum_{j != i} exp(x_j) they are sigmoid(t_i) and logsigmoid(t_i).
 
 t_i rises in x_i and falls in all others, so its range on a box is known, and with it both intervals exactly. It is
 concave in x, and planes around it are those of the sum of exponentials of the others. They enter rising lines around
@@ -86,16 +86,9 @@ def _through_lines(x: Interval, dim: int, function: Any, lines_around: Any) -> P
     others = torch.zeros_like(own).masked_fill(own.bool(), -torch.inf)
     # sound: t_i is x_i minus the logarithm of the others, so planes above that give planes below, and the reverse
     above, below = (Plane(own - plane.coefficients, -plane.intercept) for plane in planes_among(ends, others))
-    middles = [
-        plane.intercept + (plane.coefficients @ ends.center.unsqueeze(-1)).squeeze(-1) for plane in (below, above)
-    ]
-    lines = lines_around(_ahead_of_others(ends), *middles)
-
-    def put_into(line: Line, plane: Plane) -> Plane:
-        # sound: the slope of a line around a rising function is not negative
-        return Plane(line.slope.unsqueeze(-1) * plane.coefficients, line.slope * plane.intercept + line.intercept)
-
-    return Planes(put_into(lines.lower, below), put_into(lines.upper, above), dims, x.shape)
+    under, over = lines_around(_ahead_of_others(ends), below.at(ends.center), above.at(ends.center))
+    # sound: the slope of a line around a rising function is not negative
+    return Planes(below.through_line(*under), above.through_line(*over), dims, x.shape)
 
 
 def _around_sigmoid(t: Interval, below: Tensor, above: Tensor) -> Relaxation:

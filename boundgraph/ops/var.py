@@ -1,5 +1,7 @@
-"""Variance and standard deviation over dimensions of each example: of n elements Q / (n - correction) and its root,
-with Q the sum of squares about the mean."""
+"""Variance and standard deviation over dimensions of each example.
+
+Of n elements they are Q / (n - correction) and its root, with Q the sum of squares about the mean.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from torch import Tensor
 from boundgraph import planes, squares
 from boundgraph.operator import Expansion, Operator, register, register_rewrite
 from boundgraph.ops.norm import root_planes
-from boundgraph.planes import Plane, Planes, gathered_ends, inner_dims
+from boundgraph.planes import Planes, gathered_ends, inner_dims
 from boundgraph.values import Interval
 
 aten = torch.ops.aten
@@ -32,8 +34,8 @@ def interval(x: Interval, dim: Any, correction: float = 1, keepdim: bool = False
 def relax(x: Interval, dim: Any, correction: float = 1, keepdim: bool = False) -> Planes:
     dims = inner_dims(dim, len(x.shape), "variance")
     ends, divisor = gathered_ends(x, dims), _divisor(x, dims, correction)
-    found = (squares.tangent(ends.center, centred=True), squares.chords(ends, centred=True))
-    return Planes(*(_scaled(plane, divisor) for plane in found), dims, x.shape)
+    below, above = squares.tangent(ends.center, centred=True), squares.chords(ends, centred=True)
+    return Planes(below.over(divisor), above.over(divisor), dims, x.shape)
 
 
 def deviation(x: Tensor, dim: Any, correction: float = 1, keepdim: bool = False) -> Tensor:
@@ -48,9 +50,9 @@ def deviation_interval(x: Interval, dim: Any, correction: float = 1, keepdim: bo
 
 def deviation_relax(x: Interval, dim: Any, correction: float = 1, keepdim: bool = False) -> Planes:
     dims = inner_dims(dim, len(x.shape), "standard deviation")
-    found = root_planes(gathered_ends(x, dims), centred=True)
+    below, above = root_planes(gathered_ends(x, dims), centred=True)
     divisor = _divisor(x, dims, correction).sqrt()
-    return Planes(*(_scaled(plane, divisor) for plane in found), dims, x.shape)
+    return Planes(below.over(divisor), above.over(divisor), dims, x.shape)
 
 
 def _sizes(x: Interval, dims: tuple[int, ...], keepdim: bool) -> tuple[Tensor, Tensor]:
@@ -66,10 +68,6 @@ def _divisor(x: Interval, dims: tuple[int, ...], correction: float) -> Tensor:
     """n - correction, as a tensor, which may be divided by where it is 0."""
     count = math.prod(x.shape[dim] for dim in dims)
     return torch.full((), max(count - correction, 0), dtype=x.dtype, device=x.device)
-
-
-def _scaled(plane: Plane, divisor: Tensor) -> Plane:
-    return Plane(plane.coefficients / divisor, plane.intercept / divisor)
 
 
 def _arguments(
