@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from torch import Tensor
+from torch.nn import functional as F
 
 from boundgraph.batch import require_same_examples
 from boundgraph.linear_forms import transposed
@@ -66,6 +67,13 @@ def _named(rule: Rule, forward: Callable[..., Any], role: str) -> Rule:
     rule.__module__, rule.__name__ = forward.__module__, f"{forward.__name__}_{role}"
     rule.__qualname__ = rule.__name__
     return rule
+
+
+def placed(coefficients: Tensor, x: Interval, dim: int, start: int) -> Tensor:
+    """Pull through a slice of x along one dimension: its coefficients, zero before and behind."""
+    axis = dim % len(x.shape)
+    behind = x.shape[axis] - start - coefficients.shape[axis + 1]
+    return F.pad(coefficients, [0, 0] * (len(x.shape) - 1 - axis) + [start, behind])
 
 
 def given_as_arguments(x: Any, *numbers: Any, **keywords: Any) -> tuple[Any, Any]:

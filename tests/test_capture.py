@@ -84,6 +84,8 @@ BODIES: dict[str, Callable] = {
     "zeros like the input": lambda self, x: self.fc1(x) + torch.zeros_like(x),
     "made on the input's device": lambda self, x: self.fc1(x) + torch.ones(3, device=x.device, dtype=x.dtype),
     "new_zeros": lambda self, x: self.fc1(x) + x.new_zeros(3),
+    "new_full": lambda self, x: self.fc1(x) + x.new_full((x.shape[0], 3), 0.5) - x.new_full((3,), fill_value=2.0),
+    "full_like": lambda self, x: self.fc1(x) * torch.full_like(x, 0.5) - torch.full_like(x, fill_value=2),
     "shape of a weight decides": lambda self, x: self.fc1(x) if self.fc1.weight.shape[0] == 3 else x,
     "layer by layer in a loop": lambda self, x: [x := layer(x).relu() for layer in (self.fc1, self.fc2)][-1],
     "one number per example": lambda self, x: self.fc1(x).relu().sum(1),

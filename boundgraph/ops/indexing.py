@@ -13,7 +13,7 @@ from boundgraph.capture import reads_metadata_only
 from boundgraph.errors import GraphError
 from boundgraph.linear_forms import transposed
 from boundgraph.operator import Refused
-from boundgraph.rearranging import rearrangement
+from boundgraph.rearranging import placed, rearrangement
 from boundgraph.values import Interval
 
 aten = torch.ops.aten
@@ -93,17 +93,17 @@ def _brackets(x: Any, at: Any) -> tuple:
     return x, at
 
 
-def _at(dim: int, part: Any) -> tuple:
+def at_dim(dim: int, part: Any) -> tuple:
     """The index of one dimension, counted from either end."""
     return (slice(None),) * dim + (part,) if dim >= 0 else (..., part) + (slice(None),) * (-dim - 1)
 
 
 def _select(input: Any, dim: int, index: Any) -> tuple:
-    return input, _at(dim, index)
+    return input, at_dim(dim, index)
 
 
 def _slice(x: Any, dim: int = 0, start: Any = None, end: Any = None, step: Any = 1) -> tuple:
-    return x, _at(dim, slice(start, end, step))
+    return x, at_dim(dim, slice(start, end, step))
 
 
 def _several(x: Any, indices: Any) -> tuple:
@@ -144,7 +144,13 @@ def narrow_requires(shape: torch.Size, dim: int, start: Any, length: Any) -> Non
     require_inner_dims(dim, len(shape), f"narrow(dim={dim})")
 
 
-NARROW = rearrangement(narrow, (torch.narrow, "narrow", aten.narrow.default), requires=narrow_requires)
+def narrow_backward(coefficients: Tensor, x: Interval, dim: int, start: Any, length: Any) -> Tensor:
+    return placed(coefficients, x, dim, start if start >= 0 else start + x.shape[dim])
+
+
+NARROW = rearrangement(
+    narrow, (torch.narrow, "narrow", aten.narrow.default), requires=narrow_requires, backward=narrow_backward
+)
 
 
 def index_select(x: Tensor, dim: int, index: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from boundgraph.linear_forms import inner
-from boundgraph.operator import Operator, Parts, Refused, Several, register, register_rewrite
+from boundgraph.operator import Expansion, Operator, Parts, Random, Refused, Several, register, register_rewrite
 from boundgraph.pooling import Members, adaptive_indices, per_dim, require_batched, window_indices
 from boundgraph.values import Interval, Line, Relaxation
 
@@ -199,5 +199,25 @@ WITH_INDICES = register_rewrite(
             for dims, spellings in enumerate(by_dims, 1)
             for spelling in spellings
         },
+    )
+)
+
+
+def _fractional(*_: Any, **__: Any) -> Any:
+    raise Random("fractional max-pooling draws its windows at random; use one with windows that are fixed")
+
+
+FRACTIONAL = register_rewrite(
+    Expansion(
+        name="fractional_max_pool",
+        adapters=dict.fromkeys(
+            (
+                F.fractional_max_pool2d,
+                F.fractional_max_pool3d,
+                F.fractional_max_pool2d_with_indices,
+                F.fractional_max_pool3d_with_indices,
+            ),
+            _fractional,
+        ),
     )
 )

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from boundgraph.batch import require_inner_dims
 from boundgraph.operator import Parts, Several, register_rewrite
-from boundgraph.rearranging import rearrangement
+from boundgraph.ops.indexing import at_dim, index
+from boundgraph.rearranging import placed, rearrangement
+from boundgraph.values import Interval
 
 aten = torch.ops.aten
 
@@ -22,9 +24,20 @@ def chunk(x: Tensor, chunks: int, dim: int, index: int) -> Tensor:
     return x.chunk(chunks, dim)[index]
 
 
+def chunk_backward(coefficients: Tensor, x: Interval, chunks: int, dim: int, index: int) -> Tensor:
+    size = x.shape[dim]
+    return placed(coefficients, x, dim, range(0, size, -(-size // chunks))[index])
+
+
 def split(x: Tensor, sizes: Any, dim: int, index: int) -> Tensor:
     """sizes: of each part, or of all of them but the last, which may be smaller."""
     return x.split(sizes, dim)[index]
+
+
+def split_backward(coefficients: Tensor, x: Interval, sizes: Any, dim: int, index: int) -> Tensor:
+    if isinstance(sizes, int):
+        return placed(coefficients, x, dim, range(0, x.shape[dim], sizes)[index])
+    return placed(coefficients, x, dim, sum(sizes[: index % len(sizes)]))
 
 
 def tensor_split(x: Tensor, where: Any, dim: int, index: int) -> Tensor:
@@ -32,22 +45,13 @@ def tensor_split(x: Tensor, where: Any, dim: int, index: int) -> Tensor:
     return x.tensor_split(where, dim)[index]
 
 
-def unbind(x: Tensor, dim: int, index: int) -> Tensor:
-    return x.select(dim, index)
-
-
-def split_requires(shape: torch.Size, _: Any, dim: int, index: int) -> None:
+def splitting_requires(shape: torch.Size, _: Any, dim: int, index: int) -> None:
     require_inner_dims(dim, len(shape), f"splitting (dim={dim})")
 
 
-def unbind_requires(shape: torch.Size, dim: int, index: int) -> None:
-    require_inner_dims(dim, len(shape), f"unbind(dim={dim})")
-
-
-CHUNK = rearrangement(chunk, requires=split_requires)
-SPLIT = rearrangement(split, requires=split_requires)
-TENSOR_SPLIT = rearrangement(tensor_split, requires=split_requires)
-UNBIND = rearrangement(unbind, requires=unbind_requires)
+CHUNK = rearrangement(chunk, requires=splitting_requires, backward=chunk_backward)
+SPLIT = rearrangement(split, requires=splitting_requires, backward=split_backward)
+TENSOR_SPLIT = rearrangement(tensor_split, requires=splitting_requires)
 
 
 def _parts(forward: Callable[..., Tensor], *arguments: Any) -> Parts:
@@ -70,7 +74,7 @@ def _sections(
 
 
 def _slices(input: Any, dim: int = 0) -> Parts:
-    return _parts(unbind, input, dim)
+    return Parts(lambda number: (index, (input, at_dim(dim, number))))
 
 
 PARTS = register_rewrite(

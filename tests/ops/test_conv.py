@@ -89,12 +89,6 @@ def test_unbatched_input_is_refused(bound, tensor) -> None:
         bound(lambda x: F.conv1d(x, weight), tensor(2, 4))
 
 
-def test_transposed_is_refused(bound, tensor) -> None:
-    weight = tensor(2, 3, 2)
-    with pytest.raises(boundgraph.UnsupportedOperatorError, match="transposed convolutions have no bound rule yet"):
-        bound(lambda x: aten.convolution.default(x, weight, None, [1], [0], [1], True, [0], 1), tensor(2, 2, 4))
-
-
 @pytest.mark.parametrize("channels", [1, 2, 3, 16])
 @pytest.mark.parametrize("stride", [(1, 1), (2, 2), (3, 2)])
 def test_sub_pixels_are_the_transposed_convolution(channels: int, stride: tuple[int, int]) -> None:

@@ -8,12 +8,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 import boundgraph
-from boundgraph.ops.max_pool import MAX_POOL, relax
-from boundgraph.testing import Perturbed, check_operator
+from boundgraph.ops.max_pool import ADAPTIVE_MAX_POOL, MAX_POOL, relax
+from boundgraph.testing import Perturbed, check_operator, check_sound
 from boundgraph.values import Interval
 
 aten = torch.ops.aten
@@ -39,16 +39,60 @@ def test_laws(arguments: tuple[Any, ...]) -> None:
     check_operator(MAX_POOL, cases=[arguments], calls=None)
 
 
-def test_spellings() -> None:
-    def on_flat(call: Any, dims: int) -> Any:
-        """The call on the last `dims` dimensions of a volume."""
-        if isinstance(call, nn.Module):
-            return nn.Sequential(nn.Flatten(1, 4 - dims), call)
-        return lambda x: call(x.flatten(1, 4 - dims))
+@settings(deadline=None, max_examples=20, derandomize=True)
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 4)), min_size=1, max_size=3))
+def test_adaptive_laws(sizes: list[tuple[int, int]]) -> None:
+    inputs, outputs = zip(*sizes, strict=True)
+    check_operator(ADAPTIVE_MAX_POOL, cases=[(Perturbed(2, 1, *inputs), len(sizes), outputs)], calls=None)
 
+
+def on_flat(call: Any, dims: int) -> Any:
+    """The call on the last `dims` dimensions of a volume."""
+    if isinstance(call, nn.Module):
+        return nn.Sequential(nn.Flatten(1, 4 - dims), call)
+    return lambda x: call(x.flatten(1, 4 - dims))
+
+
+class Values(nn.Module):
+    """The values of a layer that gives indices too."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)[0]
+
+
+ADAPTIVE = [
+    (1, nn.AdaptiveMaxPool1d(2)),
+    (1, lambda x: F.adaptive_max_pool1d(x, output_size=1)),
+    (1, lambda x: torch.adaptive_max_pool1d(x, 2)[0]),
+    (2, nn.AdaptiveMaxPool2d((None, 2))),
+    (3, nn.AdaptiveMaxPool3d(2)),
+    *((dims, Values(getattr(nn, f"AdaptiveMaxPool{dims}d")(2, return_indices=True))) for dims in (1, 2, 3)),
+]
+
+
+def test_adaptive_spellings() -> None:
+    placed = [on_flat(call, dims) for dims, call in ADAPTIVE]
+    check_operator(ADAPTIVE_MAX_POOL, cases=[(Perturbed(2, 1, 3, 4, 4), 3, (2, 2, 2))], calls=placed)
+
+
+@pytest.mark.parametrize("method", ["ibp", "crown-ibp", "crown"])
+def test_adaptive_in_a_network(method: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.AdaptiveMaxPool2d((2, 3)), nn.Flatten(), nn.Linear(18, 4), nn.ReLU())
+    check_sound(model, boundgraph.LpBall(torch.rand(2, 1, 6, 7), eps=0.05), method=method)
+
+
+def test_spellings() -> None:
     calls = [
         (1, nn.MaxPool1d(2)),
         (1, nn.MaxPool1d(3, 1, 1, ceil_mode=True)),
+        (1, Values(nn.MaxPool1d(2, return_indices=True))),
+        (2, Values(nn.MaxPool2d(3, 2, 1, ceil_mode=True, return_indices=True))),
+        (3, Values(nn.MaxPool3d(2, return_indices=True))),
         (1, lambda x: torch.max_pool1d(x, 2)),
         (1, lambda x: F.max_pool1d(input=x, kernel_size=2, dilation=2, stride=1)),
         (1, lambda x: aten.max_pool1d.default(x, [2], [])),
@@ -102,7 +146,8 @@ def test_ends_of_windows_meet_the_values(tensor) -> None:
 def test_refusals(bound, tensor) -> None:
     with pytest.raises(boundgraph.GraphError, match=r"max-pooling over 2 dimension\(s\) needs shape"):
         bound(lambda x: F.max_pool2d(x, 2), tensor(1, 4, 4))
-    with pytest.raises(
-        boundgraph.UnsupportedOperatorError, match=r"max_pool2d_with_indices .*: no bound rule for this operator"
-    ):
-        bound(lambda x: F.max_pool2d(x, 2, return_indices=True)[0], tensor(1, 1, 4, 4))
+    for function in (F.max_pool2d, F.adaptive_max_pool2d):
+        with pytest.raises(boundgraph.UnsupportedOperatorError, match="which member of a window is largest has no"):
+            bound(lambda x, f=function: f(x, 2, return_indices=True)[1] * 1.0, tensor(1, 1, 4, 4))
+    with pytest.raises(boundgraph.UnsupportedOperatorError, match="fractional max-pooling draws its windows"):
+        bound(lambda x: F.fractional_max_pool2d(x, 2, 2), tensor(1, 1, 4, 4))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import boundgraph
-from boundgraph.ops.splitting import CHUNK, SPLIT, TENSOR_SPLIT, UNBIND
+from boundgraph.ops.splitting import CHUNK, SPLIT, TENSOR_SPLIT
 from boundgraph.testing import Perturbed, check_operator, check_sound
 
 aten = torch.ops.aten
@@ -45,7 +45,6 @@ LAWS = [
         [(X, (1, 2), 1, 2)],
         [lambda x: x.tensor_split((1, 2), dim=1), lambda x: torch.tensor_split(x, 2, 1)],
     ),
-    (UNBIND, [(X, 1, 1), (X, -1, -1)], [lambda x: x.unbind(-1), lambda x: torch.unbind(x, dim=1)]),
 ]
 
 
@@ -59,6 +58,16 @@ def test_laws(operator: boundgraph.Operator, cases: list, calls: list) -> None:
             x = torch.randn(2, 5, 3)
             for side, way in zip(bounded(x, eps=0.5), (-0.5, 0.5), strict=False):
                 torch.testing.assert_close(side, module(x) + way)
+
+
+@pytest.mark.parametrize(
+    "call", [lambda x: x.unbind(-1), lambda x: torch.unbind(x, dim=1), lambda x: aten.unbind.int(x, 1)]
+)
+def test_unbinding_is_indexing(call: Callable[[Tensor], tuple[Tensor, ...]]) -> None:
+    for number in (0, -1):
+        module, x = Part(call, number), torch.randn(2, 5, 3)
+        bounds = boundgraph.compile(module, "crown")(x, eps=0.5)
+        torch.testing.assert_close(bounds.lower, module(x) - 0.5)
 
 
 class Gated(nn.Module):
@@ -86,10 +95,12 @@ def test_unpacking(bound, tensor) -> None:
     torch.testing.assert_close(bounds.lower, x[:, 2:] - x[:, :2] - 1)
 
 
-@pytest.mark.parametrize("function", [lambda x: x.chunk(2), lambda x: x.split(1), lambda x: x.unbind()])
+@pytest.mark.parametrize("function", [lambda x: x.chunk(2), lambda x: x.split(1), lambda x: x.tensor_split(2)])
 def test_parts_of_the_batch_are_refused(bound, tensor, function) -> None:
     with pytest.raises(boundgraph.GraphError, match="over dimension 0 mixes examples"):
         bound(lambda x: function(x)[0], tensor(2, 4))
+    with pytest.raises(boundgraph.GraphError, match=r"x\[0\] takes from dimension 0"):
+        bound(lambda x: x.unbind()[0], tensor(2, 4))
 
 
 def test_all_parts_at_once_are_refused(bound, tensor) -> None:
