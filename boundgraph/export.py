@@ -137,4 +137,3 @@ def _range(size: Any) -> tuple[int, float]:
     # a lower end of 2 only says that the example had no batch of 1, and that one is compared with the model
     low = int(bounds.lower)
     return (low if low > 2 else 0), (float(bounds.upper) if bounds.upper.is_number else float("inf"))
-

@@ -120,4 +120,3 @@ def additive_mask(
 
 def _as_summand(mask: Tensor, dtype: Any) -> Tensor:
     return torch.zeros_like(mask, dtype=dtype).masked_fill(mask, -INFINITY) if mask.dtype == torch.bool else mask
-

@@ -62,8 +62,6 @@ def causal_mask(query_shape: torch.Size, key_shape: torch.Size, device: Any) -> 
 ATTENTION = register_rewrite(
     Expansion(
         name="attention",
-        adapters=dict.fromkeys(
-            (F.scaled_dot_product_attention, aten.scaled_dot_product_attention.default), attention
-        ),
+        adapters=dict.fromkeys((F.scaled_dot_product_attention, aten.scaled_dot_product_attention.default), attention),
     )
 )

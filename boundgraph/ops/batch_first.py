@@ -41,9 +41,7 @@ def _require_features(shape: torch.Size) -> None:
         )
 
 
-SEQUENCE = register(
-    Operator(name="sequence", forward=sequence, interval=sequence_interval, backward=sequence_backward)
-)
+SEQUENCE = register(Operator(name="sequence", forward=sequence, interval=sequence_interval, backward=sequence_backward))
 
 
 def rows(x: Tensor, size: int) -> Tensor:

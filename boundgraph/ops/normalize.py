@@ -233,6 +233,7 @@ NORMALIZE = register(
         name="normalize",
         forward=forward,
         interval=interval,
+        rowwise=lambda x, dims, *_: dims == -1 or tuple(dims) == (-1,),
         relax=relax,
         through=through,
         exact=False,

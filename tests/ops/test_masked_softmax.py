@@ -40,5 +40,7 @@ def test_a_row_that_sees_nothing_is_zero_as_in_attention() -> None:
     mask = torch.tensor([[True, False, True], [False, False, False]])
     found = masked_softmax.forward(x, mask) @ torch.eye(3)
     query, key = x, torch.eye(3).view(1, 1, 3, 3)
-    expected = torch.nn.functional.scaled_dot_product_attention(query, key, torch.eye(3).view(1, 1, 3, 3), mask, scale=1)
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        query, key, torch.eye(3).view(1, 1, 3, 3), mask, scale=1
+    )
     torch.testing.assert_close(found, expected)
