@@ -66,7 +66,7 @@ MATMUL = register(
         backward=backward,
         operands=("x", "y"),
         otherwise=matrix_product.forward,
-        spellings=(torch.matmul, operator.matmul, "matmul", torch.mm, "mm", torch.bmm, "bmm", aten.matmul.default,
-                   aten.mm.default, aten.bmm.default),
+        spellings=(torch.matmul, torch.linalg.matmul, operator.matmul, "matmul", torch.mm, "mm", torch.bmm, "bmm",
+                   aten.matmul.default, aten.mm.default, aten.bmm.default),
     )
 )  # fmt: skip

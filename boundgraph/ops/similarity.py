@@ -17,8 +17,10 @@ def _vecdot(x: Any, y: Any, *, dim: int = -1) -> Any:
 
 
 def _cosine(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
-    lengths = [torch.clamp(torch.linalg.vector_norm(x, 2, dim), min=eps) for x in (x1, x2)]
-    return (x1 * x2).sum(dim) / (lengths[0] * lengths[1])
+    # vectors of length 1 lie within known bounds, lengths by themselves may come near 0
+    cosine = (F.normalize(x1, 2.0, dim, eps) * F.normalize(x2, 2.0, dim, eps)).sum(dim)
+    # the value itself, since it lies between -1 and 1; its bounds do so too only after this
+    return 1 - torch.relu(2 - torch.relu(1 + cosine))
 
 
 def _bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:

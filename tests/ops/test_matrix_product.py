@@ -50,13 +50,12 @@ def test_interval_is_the_range_unless_both_factors_straddle_zero() -> None:
     assert ((found.lower <= exact.lower + 1e-12) & (found.upper >= exact.upper - 1e-12)).all()
     assert ratio.max() <= 4 - 2 * math.sqrt(2) + 1e-9
     assert ratio.max() > 1.05
-    signed = Interval(x.upper, x.upper + 2 * x.radius), Interval(-1 - y.radius, torch.full_like(y.radius, -1.0))
-    one_sign = interval(Interval(signed[0].lower.abs(), signed[0].lower.abs() + x.radius), y)
-    expected = range_of_sum(Interval(signed[0].lower.abs(), signed[0].lower.abs() + x.radius), y)
-    for end, other in zip(one_sign, expected, strict=True):
-        torch.testing.assert_close(end, other)
-    for end, other in zip(interval(x, signed[1]), range_of_sum(x, signed[1]), strict=True):
-        torch.testing.assert_close(end, other)
+    positive, negative = (
+        Interval(sign + box.upper.abs(), sign + box.upper.abs() + box.radius) for sign, box in ((0.0, x), (-9.0, x))
+    )
+    for factor in (positive, negative):
+        for end, other in zip(interval(factor, y), range_of_sum(factor, y), strict=True):
+            torch.testing.assert_close(end, other)
 
 
 def test_planes_are_those_of_the_products() -> None:

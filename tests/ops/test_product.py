@@ -93,3 +93,24 @@ def test_training_reaches_both_factors() -> None:
         for parameter in (model.value.weight, model.gate.weight):
             assert parameter.grad.isfinite().all()
             assert parameter.grad.abs().sum() > 0
+
+
+class Squeeze(nn.Module):
+    """Channels weighed by gates that see the whole image (Hu et al. 2018), and the larger of that and another image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 2, 3, padding=1), nn.Conv2d(1, 2, 3, padding=1)
+        self.gate, self.out = nn.Linear(2, 2), nn.Linear(2 * 16, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.first(x))
+        gates = torch.sigmoid(self.gate(y.mean((2, 3))))
+        y = torch.maximum(y * gates.unsqueeze(2).unsqueeze(3), self.second(x))
+        return self.out(y.flatten(1))
+
+
+@pytest.mark.parametrize("method", ["ibp", "crown-ibp", "crown"])
+@pytest.mark.parametrize("norm", [float("inf"), 2.0])
+def test_images(method: str, norm: float) -> None:
+    check_sound(Squeeze(), boundgraph.LpBall(torch.rand(2, 1, 4, 4), eps=0.1, norm=norm), method=method)
