@@ -129,10 +129,12 @@ class Parts:
     """A result of several tensors, whose number may be known only when the graph runs: each is a call of its own.
 
     part: index -> (the `forward` of an operator, its arguments). names: what fields of the result are called.
+    count: how many there are, if that is known before the graph runs; then they can be looped over, and used together.
     """
 
     part: Callable[[int], tuple[Callable[..., Any], tuple]]
     names: tuple[str, ...] = ()
+    count: int | None = None
 
 
 @dataclass(frozen=True)

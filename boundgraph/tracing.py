@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from boundgraph.errors import CaptureError
 from boundgraph.layers.registry import forward_of
 from boundgraph.locations import user_frame
+from boundgraph.operator import Several, rule_of
 
 
 class Constants(nn.Module):
@@ -63,6 +64,18 @@ class _LiveTracer(fx.Tracer):
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Proxy(node, self)
+
+    def iter(self, obj: fx.Proxy) -> Iterator[Any]:
+        """A loop over parts whose number is known."""
+        rule = rule_of(obj.node.target)
+        if isinstance(rule, Several):
+            count = rule.adapters[obj.node.target](*obj.node.args, **obj.node.kwargs).count
+            if count is not None:
+                arguments = [(obj, number) for number in range(count)]
+                return iter(
+                    [self.create_proxy("call_function", python_operator.getitem, each, {}) for each in arguments]
+                )
+        return super().iter(obj)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
         if not isinstance(attr_val, Tensor) or id(attr_val) not in self._names:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator as python_operator
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from torch import fx
 
@@ -89,7 +89,7 @@ class _Restoring:
 
     def _entered(self, node: fx.Node) -> Moved | fx.Node | None:
         """What moves the batch of a value that has it first."""
-        x, *arguments = node.args
+        x, *arguments = cast(tuple[Any, ...], node.args)
         if node.target is permute.transpose and _swaps_first(arguments):
             return Moved(self._emit(node, views.sequence, (self.copies[x],)), True)
         if node.target is permute.forward and _is_order(arguments[0]):

@@ -10,7 +10,7 @@ from torch import Tensor, fx
 
 from boundgraph import operator
 from boundgraph.operator import Alias, Expansion, Operator, Parts, Random, Refused, Several
-from passes.graphs import ancestors, emit, mapped, node_arguments
+from passes.graphs import ancestors, emit, mapped
 
 
 class Calls:
@@ -33,18 +33,28 @@ class Calls:
                     if node.users:  # exported graphs take every part, whether it is wanted or not
                         copies[node] = self._part(*taken, node)
                     return
-            args, kwargs = mapped((node.args, dict(node.kwargs)), lambda old: _single(copies[old]))
+            args, kwargs = mapped((node.args, dict(node.kwargs)), lambda old: self._complete(copies[old], old))
             if rule is None or node.op not in ("call_function", "call_method"):
                 copies[node] = self.added(self.graph.create_node(node.op, node.target, args, kwargs, node.name), node)
             else:
                 args = args[:1] if node.target is getattr else args
                 kwargs = {key: value for key, value in kwargs.items() if key != "inplace"}
                 copies[node] = self._result(rule, node, args, kwargs)
-        except (Refused, TypeError) as reason:
-            args, kwargs = mapped((node.args, dict(node.kwargs)), lambda old: _visible(copies[old]))
+        except (Refused, TypeError) as refusal:
+            reason = str(refusal)
+            args, kwargs = mapped((node.args, dict(node.kwargs)), lambda old: self._as_it_stands(old, copies, reason))
             copied = self.added(self.graph.create_node(node.op, node.target, args, kwargs, node.name), node)
             copies[node] = copied
-            copied.meta.update(refused=str(reason), random=isinstance(reason, Random))
+            copied.meta.update(refused=reason, random=isinstance(refusal, Random))
+
+    def _as_it_stands(self, node: fx.Node, copies: dict[fx.Node, Any], reason: str) -> Any:
+        """A value as the argument of a refused call; of parts the call that makes them, which exact values may need."""
+        if not isinstance(copies[node], Parts):
+            return copies[node]
+        args, kwargs = mapped((node.args, dict(node.kwargs)), lambda old: self._as_it_stands(old, copies, reason))
+        copied = self.added(self.graph.create_node(node.op, node.target, args, kwargs, node.name), node)
+        copied.meta["refused"] = reason
+        return copied
 
     def _result(self, rule: operator.Rule, node: fx.Node, args: tuple, kwargs: dict[str, Any]) -> Any:
         if isinstance(rule, Operator):
@@ -91,11 +101,19 @@ class Calls:
             self.copy(node, copies)
         return _mapped_tree(result, fx.Proxy, lambda proxy: copies[proxy.node])
 
+    def _complete(self, value: Any, node: fx.Node) -> Any:
+        """A value as an argument; of parts all of them."""
+        if isinstance(value, Parts) and value.count is None:
+            raise Refused("the number of its parts is not known before the graph runs; take them by number, parts[0]")
+        return self._part(value, slice(None), node) if isinstance(value, Parts) else value
+
     def _part(self, value: Any, index: Any, node: fx.Node) -> Any:
         if not isinstance(value, Parts):
             return getattr(value, index) if isinstance(index, str) and not isinstance(value, dict) else value[index]
         if isinstance(index, str):
             index = value.names.index(index) if index in value.names else index
+        if isinstance(index, slice) and value.count is not None:
+            return tuple(self._part(value, number, node) for number in range(value.count)[index])
         if not isinstance(index, int):
             raise Refused(f"its parts are taken one by one, by number, not by {index!r}")
         target, args = value.part(index)
@@ -120,23 +138,12 @@ def _taken(node: fx.Node, copies: dict[fx.Node, Any]) -> tuple[Any, Any] | None:
     return (value, node.args[1]) if isinstance(value, tuple | list | dict | Parts) else None
 
 
-def _single(value: Any) -> Any:
-    if isinstance(value, Parts):
-        raise Refused("the number of its parts is not known before the graph runs; take them by number, parts[0]")
-    return value
-
-
-def _visible(value: Any) -> Any:
-    """A value as the argument of a call that will be refused: parts are what they are parts of."""
-    return next(node_arguments(value.part(0)[1])) if isinstance(value, Parts) else value
-
-
 def _mapped_tree(value: Any, kind: type, function: Callable[[Any], Any]) -> Any:
     """The value with all leaves of a kind replaced, in tuples, lists, dicts and parts that are yet to be taken."""
     if isinstance(value, kind):
         return function(value)
     if isinstance(value, Parts):
-        return Parts(lambda index: _mapped_tree(value.part(index), kind, function), value.names)
+        return Parts(lambda index: _mapped_tree(value.part(index), kind, function), value.names, value.count)
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*(_mapped_tree(part, kind, function) for part in value))
     if isinstance(value, tuple | list):

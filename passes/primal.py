@@ -37,6 +37,9 @@ def canonicalize(module: fx.GraphModule) -> fx.GraphModule:
     Before: a captured graph in any vocabulary (functions, methods, Python operators, ATen).
     After:  each call with a registered spelling calls `operator.forward` with positional arguments; calls that do
             nothing are gone; writes in place have become values. Unknown calls stay, for values that are exact.
+
+    Raises:
+        CaptureError: the model returns a result of several parts.
     """
     graph = fx.Graph()
     copies: dict[fx.Node, Any] = {}

@@ -86,7 +86,7 @@ def recurrent(layer: Any, input: Any, hx: Any = None) -> tuple[Any, Any]:
         ValueError: the length of the sequence is not known, or there is no batch.
     """
     sequence = input if layer.batch_first else input.transpose(0, 1)
-    if isinstance(sequence.shape[1] if isinstance(sequence, fx.Proxy) else 0, fx.Proxy):
+    if isinstance(sequence, fx.Proxy):
         raise ValueError(
             f"{type(layer).__name__} takes one step for each position, so the length of its sequence must be known: "
             "pass example_inputs=(x, ...) with sequences of the length you want to bound"
@@ -130,8 +130,8 @@ def _run(layer: Any, suffix: str, sequence: Any, state: State) -> tuple[Any, Sta
         step = plain_step(_activation(layer.nonlinearity), weight("weight_hh"), weight("bias_hh"))
     of_inputs = F.linear(sequence, weight("weight_ih"), weight("bias_ih"))
     positions = range(sequence.shape[1])
-    outputs = dict.fromkeys(positions)
+    outputs: list[Any] = [None] * len(positions)
     for position in reversed(positions) if suffix.endswith("reverse") else positions:
         state = step(of_inputs[:, position], state)
         outputs[position] = state[0]
-    return torch.stack(list(outputs.values()), 1), state
+    return torch.stack(outputs, 1), state

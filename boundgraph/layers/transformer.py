@@ -1,7 +1,7 @@
 """Transformer layers by their formula, without the fast paths that their own forward chooses between.
 
-Inside, sequences are (batch, length, features), as graphs need them; where a layer has the length first, they are turned
-at its border, and turns that follow each other cancel.
+Inside, sequences are (batch, length, features), as graphs need them. A layer that has the length first turns them at
+its border, and turns that follow each other cancel.
 """
 
 from __future__ import annotations

@@ -39,10 +39,7 @@ def attention(
     scores = torch.matmul(query * scale, key.transpose(-2, -1))
     if is_causal:
         attn_mask = recorded(causal_mask, query.shape, key.shape, query.device)
-    if attn_mask is None:
-        weights = torch.softmax(scores, -1)
-    else:
-        weights = recorded(masked_softmax.forward, scores, attn_mask)
+    weights = torch.softmax(scores, -1) if attn_mask is None else recorded(masked_softmax.forward, scores, attn_mask)
     return torch.matmul(weights, value)
 
 

@@ -1,4 +1,4 @@
-"""Softmax over the last dimension of masked scores, as attention takes it: a score that is masked out counts as nothing.
+"""Softmax over the last dimension of masked scores, as attention takes it: those masked out count as nothing.
 
 Minus infinity is no number to compute bounds with, so the mask is kept apart from the scores. What counts is bounded as
 in `softmax`, with sums over other scores that count.
@@ -29,11 +29,9 @@ class Mask(NamedTuple):
 
 
 def mask_of(mask: Tensor, shape: torch.Size) -> Mask:
-    keep, added = mask, 0.0
-    if mask.dtype != torch.bool:
-        keep = mask != -torch.inf
-        added = mask.masked_fill(~keep, 0)
-    keep = keep.expand(shape)
+    is_summand = mask.dtype != torch.bool
+    keep = (mask != -torch.inf if is_summand else mask).expand(shape)
+    added = mask.masked_fill(mask == -torch.inf, 0) if is_summand else 0.0
     return Mask(keep, keep.sum(-1, keepdim=True) > 1, added)
 
 
@@ -57,7 +55,7 @@ def interval(x: Interval, mask: Tensor) -> Interval:
 
 
 def _ahead_of_others(x: Interval, mask: Mask) -> Interval:
-    """The range of x_i - log sum_{j != i} exp(x_j) over the j that count; meaningless in rows where fewer than two do."""
+    """The range of x_i - log sum_{j != i} exp(x_j) over the j that count. It means nothing where fewer than two do."""
     hidden = ~mask.keep & mask.several
     lower, upper = (logsumexp_of_others(end.masked_fill(hidden, -torch.inf)) for end in x)
     # exact: it rises in x_i and falls in all other elements
@@ -82,7 +80,8 @@ def relax(x: Interval, mask: Tensor) -> Planes:
         # sound: the slope of a line around the sigmoid is not negative, so x_i minus a plane above (below) the
         # logarithm of the others gives a plane below (above)
         coefficients = line.slope.unsqueeze(-1) * (own - plane.coefficients)
-        intercept = line.intercept - line.slope * plane.intercept + (coefficients * added).sum(-1)
+        moved = line.slope * plane.intercept - (coefficients * added).sum(-1)
+        intercept = -moved if line.intercept is None else line.intercept - moved
         coefficients = coefficients.masked_fill(~varies.unsqueeze(-1), 0)
         return Plane(coefficients, torch.where(varies, intercept, constant))
 

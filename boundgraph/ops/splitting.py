@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from boundgraph.batch import require_inner_dims
+from boundgraph.errors import GraphError
 from boundgraph.operator import Parts, Several, register_rewrite
 from boundgraph.ops.indexing import at_dim, index
 from boundgraph.rearranging import placed, rearrangement
@@ -21,7 +22,14 @@ aten = torch.ops.aten
 
 
 def chunk(x: Tensor, chunks: int, dim: int, index: int) -> Tensor:
-    return x.chunk(chunks, dim)[index]
+    """There may be fewer than `chunks`."""
+    parts = x.chunk(chunks, dim)
+    if index >= len(parts):
+        raise GraphError(
+            f"chunk({chunks}, dim={dim}) of shape {tuple(x.shape)} has {len(parts)} parts, and part {index} is taken; "
+            "tensor_split makes as many as it is asked for"
+        )
+    return parts[index]
 
 
 def chunk_backward(coefficients: Tensor, x: Interval, chunks: int, dim: int, index: int) -> Tensor:
@@ -54,23 +62,33 @@ SPLIT = rearrangement(split, requires=splitting_requires, backward=split_backwar
 TENSOR_SPLIT = rearrangement(tensor_split, requires=splitting_requires)
 
 
-def _parts(forward: Callable[..., Tensor], *arguments: Any) -> Parts:
-    return Parts(lambda index: (forward, (*arguments, index)))
+def _parts(forward: Callable[..., Tensor], *arguments: Any, count: int | None = None) -> Parts:
+    return Parts(lambda index: (forward, (*arguments, index)), count=count)
+
+
+def _number(count: Any) -> int | None:
+    return count if isinstance(count, int) else None
+
+
+def _length(sizes: Any) -> int | None:
+    return len(sizes) if isinstance(sizes, list | tuple) else None
 
 
 def _chunks(input: Any, chunks: int, dim: int = 0) -> Parts:
-    return _parts(chunk, input, chunks, dim)
+    return _parts(chunk, input, chunks, dim, count=_number(chunks))
 
 
 def _pieces(tensor: Any, split_size_or_sections: Any = None, dim: int = 0, split_size: Any = None) -> Parts:
-    return _parts(split, tensor, split_size if split_size_or_sections is None else split_size_or_sections, dim)
+    sizes = split_size if split_size_or_sections is None else split_size_or_sections
+    return _parts(split, tensor, sizes, dim, count=_length(sizes))
 
 
 def _sections(
     input: Any, indices_or_sections: Any = None, dim: int = 0, *, sections: Any = None, indices: Any = None
 ) -> Parts:
-    given = (where for where in (indices_or_sections, sections, indices) if where is not None)
-    return _parts(tensor_split, input, next(given), dim)
+    where = next(given for given in (indices_or_sections, sections, indices) if given is not None)
+    cuts = _length(where)
+    return _parts(tensor_split, input, where, dim, count=cuts + 1 if cuts is not None else _number(where))
 
 
 def _slices(input: Any, dim: int = 0) -> Parts:

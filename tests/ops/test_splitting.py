@@ -105,4 +105,27 @@ def test_parts_of_the_batch_are_refused(bound, tensor, function) -> None:
 
 def test_all_parts_at_once_are_refused(bound, tensor) -> None:
     with pytest.raises(boundgraph.UnsupportedOperatorError, match="take them by number"):
-        bound(lambda x: torch.cat(x.chunk(2, 1), 1), tensor(2, 4))
+        bound(lambda x: torch.cat(x.split(2, 1), 1), tensor(2, 4))
+
+
+TOGETHER = {
+    "loop": lambda x: torch.cat([part * k for k, part in enumerate(x.chunk(2, 1))], 1),
+    "loop over sizes": lambda x: sum(part.sum(1) for part in x.split([1, 3], 1)),
+    "all": lambda x: torch.cat(x.tensor_split(3, dim=1), 1),
+    "reversed": lambda x: torch.cat(x.tensor_split([1, 2], 1)[1:], 1),
+    "stacked": lambda x: torch.stack(torch.chunk(x, 2, dim=-1), 1),
+}
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_parts_of_known_number(bound, tensor, name: str) -> None:
+    """They may be looped over, cut, and used together."""
+    x, function = tensor(2, 4), TOGETHER[name]
+    bounds = bound(function, x)
+    torch.testing.assert_close(bounds.lower, function(x - 0.5))
+    torch.testing.assert_close(bounds.upper, function(x + 0.5))
+
+
+def test_fewer_chunks_than_asked_for(bound, tensor) -> None:
+    with pytest.raises(boundgraph.GraphError, match=r"chunk\(4, dim=1\) of shape \(2, 5\) has 3 parts, and part 3 is"):
+        bound(lambda x: torch.cat(x.chunk(4, 1), 1), tensor(2, 5))

@@ -67,6 +67,39 @@ def test_parts_are_calls_of_their_own() -> None:
         boundgraph.compile(Model(lambda x: torch.relu(halves(x)) + x))
 
 
+class Constant(nn.Module):
+    """Parts of weights that nothing bounds."""
+
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.function, self.weight = function, nn.Parameter(torch.rand(4, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x, self.weight)
+
+
+EXACT = {
+    "a part that has no bounds": lambda x, w: x.gather(1, nn.functional.max_pool1d(w, 2, return_indices=True)[1]),
+    "some parts of unknown number": lambda x, w: x * w.split(1)[1:][0],
+    "all parts of unknown number": lambda x, w: x @ torch.cat(w.split(3), 0),
+    "parts of the first dimension": lambda x, w: x @ w.chunk(2)[1].mT,
+}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_exact_parts_are_what_they_are(name: str) -> None:
+    model = Constant(EXACT[name])
+    check_sound(model, boundgraph.LpBall(torch.rand(4, 4), eps=0.1), method="crown")
+
+
+@pytest.mark.parametrize(
+    "function", [torch.split, lambda x, n: x.chunk(n, 1), lambda x, _: torch.relu(x).split([1, 3], 1)]
+)
+def test_models_must_return_one_part(function) -> None:
+    with pytest.raises(boundgraph.CaptureError, match="Model returns several tensors; boundgraph bounds models that"):
+        boundgraph.compile(Model(lambda x: function(x, 2)))
+
+
 def test_interval_alone_is_two_constants() -> None:
     register(
         Operator(
