@@ -1,6 +1,6 @@
 """Recurrent cells and layers by their formulas, one step after the other.
 
-The number of steps is the length of the sequence, so a layer needs to know it: `torch.export` does, from example inputs.
+The number of steps is the length of the sequence, which `torch.export` knows from example inputs.
 Hochreiter and Schmidhuber, Long short-term memory, 1997. Cho et al., Learning phrase representations using RNN
 encoder-decoder, 2014.
 """
