@@ -10,7 +10,7 @@ from torch import fx
 
 from boundgraph import operator
 from boundgraph.operator import Alias, Expansion, Operator, Parts, Random, Refused, Several
-from passes.graphs import ancestors, emit, mapped, node_arguments
+from passes.graphs import ancestors, emit, mapped
 
 
 class Calls:
@@ -29,8 +29,8 @@ class Calls:
         try:
             if node.op in ("call_function", "call_method") and node.target in (getitem, getattr):
                 taken = _taken(node, copies)
-                if taken is not None:
-                    copies[node] = self._part(*taken, node)
+                if taken is not None:  # a part that nobody reads, as in `values, _ = x.max(1)`, is not written
+                    copies[node] = self._part(*taken, node) if node.users else None
                     return
             args, kwargs = mapped((node.args, dict(node.kwargs)), lambda old: _single(copies[old]))
             if rule is None or node.op not in ("call_function", "call_method"):
@@ -39,10 +39,23 @@ class Calls:
                 kwargs = {key: value for key, value in kwargs.items() if key != "inplace"}
                 copies[node] = self._result(rule, node, args, kwargs)
         except (Refused, TypeError) as reason:
-            args, kwargs = mapped((node.args, dict(node.kwargs)), lambda old: _visible(copies[old]))
+            args, kwargs = self._as_written(node, copies, str(reason))
             copied = self.added(self.graph.create_node(node.op, node.target, args, kwargs, node.name), node)
             copies[node] = copied
             copied.meta.update(refused=str(reason), random=isinstance(reason, Random))
+
+    def _as_written(self, node: fx.Node, copies: dict[fx.Node, Any], reason: str) -> tuple[tuple, dict[str, Any]]:
+        """The arguments of a call that stays as it is: where they are parts, the call itself that gives them."""
+
+        def written(old: fx.Node) -> Any:
+            if not isinstance(copies[old], Parts):
+                return copies[old]
+            args, kwargs = self._as_written(old, copies, reason)
+            whole = self.added(self.graph.create_node(old.op, old.target, args, kwargs, old.name), old)
+            whole.meta["refused"] = reason
+            return whole
+
+        return mapped((node.args, dict(node.kwargs)), written)
 
     def _result(self, rule: operator.Rule, node: fx.Node, args: tuple, kwargs: dict[str, Any]) -> Any:
         if isinstance(rule, Operator):
@@ -115,11 +128,6 @@ def _single(value: Any) -> Any:
     if isinstance(value, Parts):
         raise Refused("the number of its parts is not known before the graph runs; take them by number, parts[0]")
     return value
-
-
-def _visible(value: Any) -> Any:
-    """A value as the argument of a call that will be refused: parts are what they are parts of."""
-    return next(node_arguments(value.part(0)[1])) if isinstance(value, Parts) else value
 
 
 def _mapped_tree(value: Any, kind: type, function: Callable[[Any], Any]) -> Any:
