@@ -13,11 +13,10 @@ from torch import Tensor
 
 from boundgraph import planes
 from boundgraph.operator import Operator, register
-from boundgraph.ops import sigmoid
 from boundgraph.ops.logsumexp import planes_among
-from boundgraph.ops.softmax import logsumexp_of_others
+from boundgraph.ops.softmax import around_sigmoid, logsumexp_of_others
 from boundgraph.planes import Plane, Planes
-from boundgraph.values import Interval, Line
+from boundgraph.values import Interval
 
 
 class Mask(NamedTuple):
@@ -25,33 +24,58 @@ class Mask(NamedTuple):
 
     keep: Tensor  # which scores count
     several: Tensor  # (..., length, 1), whether at least two of a row do; elsewhere the softmax is constant, 0 or 1
+    swallowed: Tensor  # (..., length, 1), whether what is added swallows the scores of the whole row
     added: Tensor | float  # to scores that count
 
 
 def mask_of(mask: Tensor, shape: torch.Size) -> Mask:
-    is_summand = mask.dtype != torch.bool
-    keep = (mask != -torch.inf if is_summand else mask).expand(shape)
-    added = mask.masked_fill(mask == -torch.inf, 0) if is_summand else 0.0
-    return Mask(keep, keep.sum(-1, keepdim=True) > 1, added)
+    if mask.dtype == torch.bool:
+        keep = mask.expand(shape)
+        return Mask(keep, keep.sum(-1, keepdim=True) > 1, torch.zeros_like(keep[..., :1]), 0.0)
+    # people also write the least number there is: beside any other the exponential of such a score is 0 all the same,
+    # and where there is no other, adding it swallows the scores
+    hidden = mask <= _least(mask) / 2
+    swallowed = hidden.all(-1, keepdim=True) & (mask != -torch.inf).any(-1, keepdim=True)
+    keep = ~hidden.expand(shape)
+    several = keep.sum(-1, keepdim=True) > 1
+    return Mask(keep, several, swallowed.expand(several.shape), mask.masked_fill(hidden, 0))
+
+
+def _least(mask: Tensor) -> float:
+    return torch.finfo(mask.dtype).min
+
+
+def summand(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """The mask of `softmax(x + mask)`: a row in which nothing counts is NaN."""
+    mask = mask.to(dtype)
+    return mask.masked_fill((mask == -torch.inf).all(-1, keepdim=True), torch.nan)
+
+
+def summand_where(condition: Tensor, hides: bool, value: float, dtype: torch.dtype) -> Tensor:
+    """The mask of `softmax(torch.where(condition, value, x))`, or of the same with x first if not `hides`."""
+    hidden = condition if hides else ~condition
+    return summand(torch.zeros_like(hidden, dtype=dtype).masked_fill(hidden, value), dtype)
 
 
 def forward(x: Tensor, mask: Tensor) -> Tensor:
     """x (batch, ..., length, keys); mask broadcasts to it: bool, True where a score counts, or floating, a summand,
     -inf where it does not. A row in which nothing counts is 0."""
-    keep, _, added = mask_of(mask, x.shape)
-    result = torch.softmax((x + added).masked_fill(~keep, -torch.inf), -1)
-    return result.masked_fill(~keep.any(-1, keepdim=True), 0)
+    masked = x.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else x + mask
+    return torch.softmax(masked, -1).masked_fill((masked == -torch.inf).all(-1, keepdim=True), 0)
 
 
 def interval(x: Interval, mask: Tensor) -> Interval:
     said = mask_of(mask, x.shape)
     ends = Interval(x.lower + said.added, x.upper + said.added)
+    read = said.keep if mask.dtype == torch.bool else torch.ones_like(said.keep)  # what is added hides no NaN
 
-    def end(ahead: Tensor, own: Tensor) -> Tensor:
-        alone = torch.where(own.isnan(), own, 1.0)
-        return torch.where(said.several, torch.sigmoid(ahead), alone).masked_fill(~said.keep, 0)
+    def end(ahead: Tensor, own: Tensor, constant: float) -> Tensor:
+        known = torch.where(said.several, torch.sigmoid(ahead), 1.0).masked_fill(~said.keep, 0)
+        # sound: shares of a whole, however the scores were rounded
+        known = known.masked_fill(said.swallowed, constant)
+        return known.masked_fill((own.isnan() & read).any(-1, keepdim=True), torch.nan)
 
-    return Interval(*map(end, _ahead_of_others(ends, said), ends))
+    return Interval(*map(end, _ahead_of_others(ends, said), ends, (0.0, 1.0)))
 
 
 def _ahead_of_others(x: Interval, mask: Mask) -> Interval:
@@ -65,27 +89,28 @@ def _ahead_of_others(x: Interval, mask: Mask) -> Interval:
 def relax(x: Interval, mask: Tensor) -> Planes:
     said = mask_of(mask, x.shape)
     varies, dims = said.keep & said.several, (len(x.shape) - 1,)
-    constant = said.keep.to(x.lower.dtype)  # sound: with fewer than two scores that count, 1 for one of these, else 0
+    # sound: with fewer than two scores that count, 1 for one of these, else 0; and from 0 to 1 in any case
+    low = said.keep.to(x.lower.dtype)
+    high = low.masked_fill(said.swallowed, 1)
     if x.shape[-1] == 1:
-        plane = Plane(torch.zeros_like(x.lower).unsqueeze(-1), constant)
-        return Planes(plane, plane, dims, x.shape)
+        flat = torch.zeros_like(x.lower).unsqueeze(-1)
+        return Planes(Plane(flat, low), Plane(flat, high), dims, x.shape)
     ends = Interval(x.lower + said.added, x.upper + said.added)
-    own = torch.eye(x.shape[-1], dtype=constant.dtype, device=constant.device)
+    own = torch.eye(x.shape[-1], dtype=low.dtype, device=low.device)
     counted = (said.keep.unsqueeze(-2) & ~own.bool()) | ~varies.unsqueeze(-1)
-    lower, upper = sigmoid.relax(_ahead_of_others(ends, said))
-    below, above = planes_among(ends, torch.zeros_like(own).expand(counted.shape).masked_fill(~counted, -torch.inf))
-    added = torch.as_tensor(said.added, dtype=constant.dtype, device=constant.device).expand(x.shape).unsqueeze(-2)
+    others = torch.zeros_like(own).expand(counted.shape).masked_fill(~counted, -torch.inf)
+    # sound: t_i is x_i minus the logarithm of the others, so planes above that give planes below, and the reverse
+    above, below = (Plane(own - plane.coefficients, -plane.intercept) for plane in planes_among(ends, others))
+    under, over = around_sigmoid(_ahead_of_others(ends, said), below.at(ends.center), above.at(ends.center))
 
-    def put_into(line: Line, plane: Plane) -> Plane:
-        # sound: the slope of a line around the sigmoid is not negative, so x_i minus a plane above (below) the
-        # logarithm of the others gives a plane below (above)
-        coefficients = line.slope.unsqueeze(-1) * (own - plane.coefficients)
-        moved = line.slope * plane.intercept - (coefficients * added).sum(-1)
-        intercept = -moved if line.intercept is None else line.intercept - moved
-        coefficients = coefficients.masked_fill(~varies.unsqueeze(-1), 0)
-        return Plane(coefficients, torch.where(varies, intercept, constant))
+    def of_scores(plane: Plane, constant: Tensor) -> Plane:
+        added = torch.as_tensor(said.added, dtype=low.dtype, device=low.device).expand(x.shape)
+        intercept = torch.where(varies, plane.at(added), constant)
+        return Plane(plane.coefficients.masked_fill(~varies.unsqueeze(-1), 0), intercept)
 
-    return Planes(put_into(lower, above), put_into(upper, below), dims, x.shape)
+    # sound: the slope of a line around a rising function is not negative
+    lower, upper = below.through_line(*under), above.through_line(*over)
+    return Planes(of_scores(lower, low), of_scores(upper, high), dims, x.shape)
 
 
 MASKED_SOFTMAX = register(

@@ -36,7 +36,7 @@ def interval(x: Interval, dim: int) -> Interval:
 
 
 def relax(x: Interval, dim: int) -> Planes:
-    return _through_lines(x, dim, forward, _around_sigmoid)
+    return _through_lines(x, dim, forward, around_sigmoid)
 
 
 def logarithm(x: Tensor, dim: int) -> Tensor:
@@ -91,7 +91,7 @@ def _through_lines(x: Interval, dim: int, function: Any, lines_around: Any) -> P
     return Planes(below.through_line(*under), above.through_line(*over), dims, x.shape)
 
 
-def _around_sigmoid(t: Interval, below: Tensor, above: Tensor) -> Relaxation:
+def around_sigmoid(t: Interval, below: Tensor, above: Tensor) -> Relaxation:
     """Lines that are best where the planes in t are at the centre of the box: `below` and `above`."""
     lines = sigmoid.relax(t)
     slope, intercept = _line_below(torch.sigmoid, t.lower, t.upper, below, lines.lower.slope)

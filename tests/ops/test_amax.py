@@ -99,6 +99,32 @@ def test_indices_are_refused(bound, tensor) -> None:
         bound(lambda x: x.max(1).indices.double(), tensor(2, 3))
 
 
+def test_indices_of_exact_values(tensor) -> None:
+    """Nothing bounds them, and nothing needs to."""
+    model = Weighted().double()
+    x = tensor(2, 3)
+    torch.testing.assert_close(boundgraph.compile(model, "crown")(x, eps=0.0).lower, model(x))
+
+
+class Weighted(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([[1.0, 5.0, 2.0], [0.0, 1.0, 7.0], [9.0, 3.0, 4.0]]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        values, indices = self.weight.max(1)
+        return x * indices.to(x.dtype) + values + self.weight.min(0).indices.to(x.dtype)
+
+
+def test_indices_may_be_left(tensor) -> None:
+    class Values(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            values, _ = x.max(1, keepdim=True)
+            return values
+
+    check_sound(Values(), boundgraph.LpBall(tensor(2, 3), 0.1), method="crown")
+
+
 def test_both_parts_at_once_are_refused(bound, tensor) -> None:
     with pytest.raises(boundgraph.CaptureError, match="returns several tensors; boundgraph bounds models that return"):
         bound(lambda x: x.max(1), tensor(2, 3))

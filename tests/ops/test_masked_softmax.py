@@ -14,8 +14,10 @@ CAUSAL = torch.ones(3, 3, dtype=torch.bool).tril()
 PADDED = torch.tensor([[True, True, False], [True, False, False]]).view(2, 1, 1, 3)
 SUMMAND = torch.tensor([[0.0, 1.5, -0.5], [-torch.inf, 2.0, 0.0], [-torch.inf, 0.3, -torch.inf]])
 
+LEAST = torch.zeros(3, 3).masked_fill(~CAUSAL, torch.finfo(torch.float32).min)
 
-@pytest.mark.parametrize("mask", [CAUSAL, PADDED, SUMMAND, ~CAUSAL], ids=["causal", "padded", "summand", "nothing"])
+
+@pytest.mark.parametrize("mask", [CAUSAL, PADDED, SUMMAND, ~CAUSAL, LEAST], ids=["causal", "padded", "summand", "nothing", "least"])
 def test_laws(mask: torch.Tensor) -> None:
     check_operator(MASKED_SOFTMAX, cases=[(Perturbed(2, 2, 3, 3), mask)])
 
@@ -44,3 +46,19 @@ def test_a_row_that_sees_nothing_is_zero_as_in_attention() -> None:
         query, key, torch.eye(3).view(1, 1, 3, 3), mask, scale=1
     )
     torch.testing.assert_close(found, expected)
+
+
+def test_where_the_least_number_swallows_the_scores_all_shares_are_possible() -> None:
+    """In floats the softmax of x + min is uniform; bounds hold for that."""
+    x = torch.randn(1, 2, 4)
+    mask = torch.full((2, 4), torch.finfo(torch.float32).min)
+    mask[1] = -torch.inf
+    expected = torch.softmax(x[:, :1] + mask[:1], -1)
+    torch.testing.assert_close(masked_softmax.forward(x, mask)[:, :1], expected)
+    found = masked_softmax.interval(Interval(x, x), mask)
+    assert found.lower.eq(0).all()
+    assert found.upper.eq(torch.tensor([[1.0], [0.0]])).all()
+    planes = masked_softmax.relax(Interval(x, x), mask)
+    assert planes.lower.intercept.eq(0).all()
+    assert planes.upper.intercept.eq(torch.tensor([[1.0], [0.0]])).all()
+    assert planes.upper.coefficients.eq(0).all()
