@@ -7,7 +7,19 @@ from functools import partial
 from typing import NamedTuple
 
 from boundgraph.relaxations import LOWER_SLOPES
-from passes import batch_first, cleanup, crown, interval, layout, loss, masks, precision, primal, specification, tightening
+from passes import (
+    batch_first,
+    cleanup,
+    crown,
+    interval,
+    layout,
+    loss,
+    masks,
+    precision,
+    primal,
+    specification,
+    tightening,
+)
 from passes.graphs import Pass
 
 Pipeline = tuple[Pass, ...]

@@ -17,7 +17,9 @@ SUMMAND = torch.tensor([[0.0, 1.5, -0.5], [-torch.inf, 2.0, 0.0], [-torch.inf, 0
 LEAST = torch.zeros(3, 3).masked_fill(~CAUSAL, torch.finfo(torch.float32).min)
 
 
-@pytest.mark.parametrize("mask", [CAUSAL, PADDED, SUMMAND, ~CAUSAL, LEAST], ids=["causal", "padded", "summand", "nothing", "least"])
+@pytest.mark.parametrize(
+    "mask", [CAUSAL, PADDED, SUMMAND, ~CAUSAL, LEAST], ids=["causal", "padded", "summand", "nothing", "least"]
+)
 def test_laws(mask: torch.Tensor) -> None:
     check_operator(MASKED_SOFTMAX, cases=[(Perturbed(2, 2, 3, 3), mask)])
 
