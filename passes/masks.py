@@ -40,12 +40,13 @@ def _masked(node: fx.Node) -> tuple[fx.Node, Any, tuple] | None:
     if node.target is not softmax.forward or kind(node) != "perturbed" or node.args[1] != -1:
         return None
     source = node_argument(node)
-    if source.target is add.forward and source.args[2:] in ((), (1,)):
-        for scores, mask in (source.args[:2], source.args[1::-1]):
+    args: tuple[Any, ...] = source.args
+    if source.target is add.forward and args[2:] in ((), (1,)):
+        for scores, mask in (args[:2], args[1::-1]):
             if _is_bounded(scores) and isinstance(mask, fx.Node) and not _is_bounded(mask):
                 return scores, masked_softmax.summand, (mask,)
     if source.target is where.forward:
-        condition, x, y = source.args
+        condition, x, y = args
         for scores, value, hides in ((y, x, True), (x, y, False)):
             if _is_bounded(scores) and isinstance(value, int | float) and value <= torch.finfo(torch.float32).min / 2:
                 return scores, masked_softmax.summand_where, (condition, hides, float(value))

@@ -109,7 +109,7 @@ def relax(x: Interval, mask: Tensor) -> Planes:
         return Plane(plane.coefficients.masked_fill(~varies.unsqueeze(-1), 0), intercept)
 
     # sound: the slope of a line around a rising function is not negative
-    lower, upper = below.through_line(*under), above.through_line(*over)
+    lower, upper = (plane.through_line(*line) for plane, line in ((below, under), (above, over)))  # type: ignore
     return Planes(of_scores(lower, low), of_scores(upper, high), dims, x.shape)
 
 
