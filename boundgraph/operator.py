@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import sympy
 from torch import fx
+from torch.utils._pytree import tree_leaves
 
 X = sympy.Symbol("x", real=True)
 
@@ -145,18 +146,20 @@ class Several:
     adapters: Mapping[Any, Callable[..., Parts]]
 
 
-def recorded(function: Callable[..., Any], *args: Any) -> Any:
-    """The call of a function as one node of what is being traced; with no traced value among `args`, its result.
+Rule = Operator | Alias | Expansion | Several
 
-    For what expansions and written-out layers may not decide while they are traced, such as the rank of a mask.
+
+def applied(function: Callable[..., Any], *args: Any) -> Any:
+    """The call of a function, such as an operator's `forward`, as one node of what is being traced; with no traced value
+    among `args`, its result.
+
+    For expansions and written-out layers: also for what they may not decide while they are traced, such as the rank of
+    a mask.
     """
-    proxy = next((arg for arg in args if isinstance(arg, fx.Proxy)), None)
+    proxy = next((found for found in tree_leaves(args) if isinstance(found, fx.Proxy)), None)
     if proxy is None:
         return function(*args)
     return proxy.tracer.create_proxy("call_function", function, args, {})
-
-
-Rule = Operator | Alias | Expansion | Several
 
 
 class Refused(Exception):  # noqa: N818 - it ends up inside an UnsupportedOperatorError, which names the node

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator as python_operator
 from collections.abc import Callable
+from inspect import signature
 from typing import Any, NamedTuple, cast
 
 from torch import fx
@@ -128,7 +129,7 @@ class _Restoring:
 
     def _applied(self, op: Operator, node: fx.Node, turned: bool) -> Moved | fx.Node | None:
         """The operator, applied to what its operands are before the batch is moved."""
-        names = op.forward.__code__.co_varnames
+        names = list(signature(op.forward).parameters)
         like = next(self.moved[source].node for source in node_arguments(node.args) if source in self.moved)
         bounded = {name: arg for name, arg in zip(names, node.args, strict=False) if name in op.operands}
         if any(kind(n) != "exact" and n not in self.moved for n in node_arguments(tuple(bounded.values()))):

@@ -155,12 +155,6 @@ def _mapped_tree(value: Any, kind: type, function: Callable[[Any], Any]) -> Any:
     return value
 
 
-def applied(forward: Callable[..., Any], *args: Any) -> Any:
-    """The call of an operator's `forward` within an expansion, as one node instead of the calls it is made of."""
-    proxy = _proxies(args)[0]
-    return proxy.tracer.create_proxy("call_function", forward, args, {})
-
-
 def _proxies(args: Any) -> list[fx.Proxy]:
     if isinstance(args, Parts):
         return _proxies(args.part(0)[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from operator import getitem
 from typing import Any
 
@@ -150,7 +151,7 @@ def _problem(node: fx.Node) -> str | None:
 
 
 def _parameters(op: Operator) -> list[str]:
-    return list(op.forward.__code__.co_varnames[: op.forward.__code__.co_argcount])
+    return list(inspect.signature(op.forward).parameters)
 
 
 def _is_bounded(arg: Any) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from boundgraph.layers.registry import written_as
-from boundgraph.operator import recorded
+from boundgraph.operator import applied
 
 INFINITY = float("inf")
 
@@ -58,7 +58,7 @@ def batch_first_attention(
     mask = None
     if not causal and (attn_mask is not None or key_padding_mask is not None):
         options = (layer.num_heads, added, need_weights, query.dtype)
-        mask = recorded(additive_mask, attn_mask, key_padding_mask, *options)
+        mask = applied(additive_mask, attn_mask, key_padding_mask, *options)
     dropout = layer.dropout if layer.training else 0.0
     attended = F.scaled_dot_product_attention(queries, keys, values, mask, dropout, causal)
     result = F.linear(attended.transpose(1, 2).flatten(2), layer.out_proj.weight, layer.out_proj.bias)

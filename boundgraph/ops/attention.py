@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from boundgraph.operator import Expansion, Random, recorded, register_rewrite
+from boundgraph.operator import Expansion, Random, applied, register_rewrite
 from boundgraph.ops import masked_softmax
 
 aten = torch.ops.aten
@@ -32,14 +32,14 @@ def attention(
     if dropout_p > 0:
         raise Random("dropout of attention weights is random and has no bounds; call .eval()")
     if enable_gqa:  # each key serves several queries
-        groups = recorded(heads_per_key, query.shape, key.shape)
+        groups = applied(heads_per_key, query.shape, key.shape)
         key, value = key.repeat_interleave(groups, -3), value.repeat_interleave(groups, -3)
     if scale is None:
-        scale = recorded(scale_of, query.shape)
+        scale = applied(scale_of, query.shape)
     scores = torch.matmul(query * scale, key.transpose(-2, -1))
     if is_causal:
-        attn_mask = recorded(causal_mask, query.shape, key.shape, query.device)
-    weights = torch.softmax(scores, -1) if attn_mask is None else recorded(masked_softmax.forward, scores, attn_mask)
+        attn_mask = applied(causal_mask, query.shape, key.shape, query.device)
+    weights = torch.softmax(scores, -1) if attn_mask is None else applied(masked_softmax.forward, scores, attn_mask)
     return torch.matmul(weights, value)
 
 

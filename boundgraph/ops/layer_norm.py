@@ -7,9 +7,8 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from boundgraph.operator import Expansion, register_rewrite
+from boundgraph.operator import Expansion, applied, register_rewrite
 from boundgraph.ops import normalize
-from passes.calls import applied
 
 aten = torch.ops.aten
 

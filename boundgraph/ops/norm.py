@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from boundgraph import planes, squares
-from boundgraph.operator import Expansion, Operator, Refused, register, register_rewrite
+from boundgraph.operator import Expansion, Operator, Refused, applied, register, register_rewrite
 from boundgraph.planes import Plane, Planes, gathered_ends, inner_dims
 from boundgraph.values import Interval
-from passes.calls import applied
 
 aten = torch.ops.aten
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from boundgraph import squares
-from boundgraph.operator import Expansion, Operator, register, register_rewrite
+from boundgraph.operator import Expansion, Operator, applied, register, register_rewrite
 from boundgraph.planes import (
     Plane,
     gathered_ends,
@@ -39,7 +39,6 @@ from boundgraph.planes import (
     total_of,
 )
 from boundgraph.values import Interval
-from passes.calls import applied
 
 
 class Size(NamedTuple):

@@ -1,0 +1,308 @@
+"""What there is to know about a scalar function, derived from its formula: pieces, turning points, kinks, jumps.
+
+The line is cut where the formula changes its branch or leaves its domain, and where the second derivative changes its
+sign; all of that is found with certainty or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import sympy
+
+from boundgraph.errors import BoundgraphError
+from boundgraph.operator import X
+from boundgraph.scalar.enclosures import Ball, ball, enclose, precise, sign_of
+from boundgraph.scalar.exp_polynomials import Root, UndecidedError, roots_of_monotone
+from boundgraph.scalar.signs import exact, signs
+
+Point = Any  # an exact number, an infinity, or a Root
+
+
+class ActivationError(BoundgraphError, ValueError):
+    """A formula from which bounds cannot be derived with certainty; says which part is in the way."""
+
+
+class Piece(NamedTuple):
+    """A part of the line on which the function is smooth and its slope monotone."""
+
+    start: Point
+    end: Point
+    formula: sympy.Expr
+    curvature: int
+    """The sign of the second derivative: 1 convex, -1 concave, 0 straight."""
+
+
+class Cut(NamedTuple):
+    """Where two pieces meet. Left or right of it there may be none; the value there is then None."""
+
+    at: Point
+    left: sympy.Expr | None  # the limit of the function from the left
+    right: sympy.Expr | None
+    kink: int
+    """The sign of the change of the slope, 0 where the function is smooth."""
+
+    @property
+    def jumps(self) -> bool:
+        if self.left is None or self.right is None:
+            return False
+        return self.left != self.right or not self.left.is_finite
+
+
+class Turn(NamedTuple):
+    """Where the slope changes its sign."""
+
+    at: Point
+    kind: int
+    """1 for a maximum, -1 for a minimum."""
+
+
+class Facts(NamedTuple):
+    """A scalar function: its pieces from left to right, the cuts between them, and where it turns."""
+
+    formula: sympy.Expr
+    pieces: tuple[Piece, ...]
+    cuts: tuple[Cut, ...]
+    turns: tuple[Turn, ...]
+
+
+def derive(formula: sympy.Expr) -> Facts:
+    """The facts about a formula in `X`.
+
+    Raises:
+        ActivationError: a root cannot be isolated, or a function in the formula is not known.
+    """
+    formula = exact(sympy.sympify(formula))
+    others = formula.free_symbols - {X}
+    if others:
+        raise ActivationError(f"the formula {formula} has other variables than x: {', '.join(map(str, others))}")
+    try:
+        with precise():
+            pieces = [
+                piece
+                for branch, *around in _branches(formula)
+                for left, right in _ends(branch, *around)
+                for piece in _pieces(branch, left, right)
+            ]
+            cuts = [_cut(left, right) for left, right in pairwise([None, *pieces, None])]
+            turns = [turn for piece in pieces for turn in _turns_inside(piece)]
+            turns += [turn for cut, pair in zip(cuts, pairwise([None, *pieces, None]), strict=True)
+                      if (turn := _turn_at(cut, *pair)) is not None]  # fmt: skip
+    except (UndecidedError, NotImplementedError) as reason:
+        raise ActivationError(f"no bounds can be derived from {formula}: {reason}") from reason
+    return Facts(formula, tuple(pieces), tuple(c for c in cuts if c.at not in (sympy.oo, -sympy.oo)), tuple(turns))
+
+
+# ---------------------------------------------------------------------- branches
+
+
+def _branches(
+    formula: sympy.Expr, start: Point = -sympy.oo, end: Point = sympy.oo
+) -> Iterator[tuple[sympy.Expr, Point, Point]]:
+    """The smooth formulas that the formula is made of, each with the open interval on which it holds."""
+    part = next((p for p in sympy.postorder_traversal(formula) if _switches(p)), None)
+    if part is None:
+        yield formula, start, end
+        return
+    zeros = {zero for switch in _switches(part) for zero in _zeros(switch, start, end)}
+    for left, right in pairwise([start, *sorted(zeros, key=float), end]):
+        branch = _branch(part, _rational_inside(left, right))
+        if branch is not None:
+            yield from _branches(sympy.sympify(formula.xreplace({part: branch})), left, right)
+
+
+def _switches(part: sympy.Basic) -> list[sympy.Expr]:
+    """Expressions at whose zeros this part of a formula may change its branch or end."""
+    if isinstance(part, sympy.Max | sympy.Min):
+        return [first - second for i, first in enumerate(part.args) for second in part.args[i + 1 :]]
+    if isinstance(part, sympy.Abs | sympy.sign | sympy.Heaviside):
+        return [part.args[0]]
+    if isinstance(part, sympy.Piecewise):
+        relations = [r for _, condition in part.args for r in condition.atoms(sympy.core.relational.Relational)]
+        return [relation.lhs - relation.rhs for relation in relations]
+    if isinstance(part, sympy.tan | sympy.cot | sympy.sec | sympy.csc | sympy.floor | sympy.ceiling):
+        raise UndecidedError(f"{part} breaks off infinitely often")
+    return []
+
+
+def _ends(formula: sympy.Expr, start: Point, end: Point) -> Iterator[tuple[Point, Point]]:
+    """The intervals on which a smooth formula has values: logarithms and roots want positive numbers."""
+    wanted = []
+    for part in sympy.preorder_traversal(formula):
+        if isinstance(part, sympy.log):
+            wanted.append(part.args[0])
+        elif isinstance(part, sympy.Pow) and not (part.exp.is_integer and part.exp.is_nonnegative):
+            wanted += [part.base] if part.base.has(X) and not part.base.is_positive else []
+    zeros = {zero for base in wanted for zero in _zeros(base, start, end)}
+    for left, right in pairwise([start, *sorted(zeros, key=float), end]):
+        value = sympy.N(formula.subs(X, _rational_inside(left, right)), 40)
+        if value.is_real:
+            yield left, right
+
+
+def _zeros(switch: sympy.Expr, start: Point, end: Point) -> list[sympy.Expr]:
+    switch = sympy.expand(switch)
+    if not switch.has(X):
+        return []
+    found = signs(switch, start, end).changes
+    if not found and not switch.is_polynomial(X):
+        return []
+    solutions = sympy.solveset(switch, X, sympy.S.Reals)
+    known = [s for s in solutions if start < s < end] if isinstance(solutions, sympy.FiniteSet) else []
+    for root in found:
+        if sum(bool(root.low <= sympy.N(s, 60) <= root.high) for s in known) != 1:
+            raise UndecidedError(f"where {switch} is 0, as an exact number")
+    return known
+
+
+def _rational_inside(start: Point, end: Point) -> sympy.Rational:
+    if start == -sympy.oo:
+        return sympy.Rational(0) if end == sympy.oo else sympy.floor(end) - 1
+    if end == sympy.oo:
+        return sympy.floor(start) + 1 + sympy.Rational(1, 3)
+    return sympy.Rational(sympy.N((start + end) / 2, 40))
+
+
+def _branch(part: sympy.Expr, sample: sympy.Rational) -> Any:
+    """What a part with branches is around the sample; None where it has no value."""
+
+    def at(value: sympy.Expr) -> Any:
+        return sympy.N(value.subs(X, sample), 40)
+
+    if isinstance(part, sympy.Piecewise):
+        return next((value for value, condition in part.args if bool(condition.subs(X, sample))), None)
+    if isinstance(part, sympy.Max | sympy.Min):
+        return (max if isinstance(part, sympy.Max) else min)(part.args, key=at)
+    positive = at(part.args[0]) > 0
+    if isinstance(part, sympy.Abs):
+        return part.args[0] if positive else -part.args[0]
+    return sympy.Integer(1) if positive else sympy.Integer(-1 if isinstance(part, sympy.sign) else 0)
+
+
+# ---------------------------------------------------------------------- pieces
+
+
+def _pieces(formula: sympy.Expr, start: Point, end: Point) -> Iterator[Piece]:
+    found = signs(sympy.diff(formula, X, 2), start, end)
+    for (left, right), sign in zip(pairwise([start, *found.changes, end]), found.signs, strict=True):
+        yield Piece(left, right, formula, sign)
+
+
+def _turns_inside(piece: Piece) -> list[Turn]:
+    """Inside a piece the slope is monotone, so it changes its sign once at most."""
+    if piece.curvature == 0:
+        return []
+    first, last = slope_sign(piece, piece.start, 1), slope_sign(piece, piece.end, -1)
+    if first * last >= 0:
+        return []
+    slope = Enclosed(sympy.diff(piece.formula, X))
+    return [Turn(roots_of_monotone(slope, piece.start, piece.end, first), first)]
+
+
+def slope_sign(piece: Piece, point: Point, side: int) -> int:
+    """The sign of the slope just inside an end of a piece."""
+    slope = sympy.diff(piece.formula, X)
+    if isinstance(point, Root) and point.exact is None:
+        for bits in (64, 128, 180):
+            point.narrow(bits)
+            sign = sign_of(enclose(slope, point.enclosure))
+            if sign is not None:
+                return sign
+        raise UndecidedError(f"the sign of the slope at {float(point.low)}")
+    value = one_sided(slope, point.exact if isinstance(point, Root) else point, side)
+    if value in (sympy.oo, -sympy.oo):
+        return 1 if value == sympy.oo else -1
+    if value == 0 or value.equals(0):
+        # sound: the slope moves away from 0 as the curvature says, and it left 0 at this end
+        return piece.curvature * side
+    sign = sign_of(ball(value))
+    if sign is None:
+        raise UndecidedError(f"the sign of the slope at {point}")
+    return sign
+
+
+def one_sided(formula: sympy.Expr, point: Point, side: int) -> sympy.Expr:
+    """The limit at an exact point or at infinity, from the right (side 1) or from the left."""
+    if point not in (sympy.oo, -sympy.oo):
+        value = formula.subs(X, point)
+        if value.is_finite and value.is_real and not value.has(sympy.nan, sympy.zoo):
+            return value
+    return sympy.limit(formula, X, point, "+" if side > 0 else "-")
+
+
+class Enclosed:
+    """A function known by enclosures of its values."""
+
+    def __init__(self, formula: sympy.Expr) -> None:
+        self.formula = formula
+
+    def expression(self) -> sympy.Expr:
+        return self.formula
+
+    def at(self, x: Ball) -> Ball:
+        return enclose(self.formula, x)
+
+
+# ---------------------------------------------------------------------- cuts
+
+
+def _cut(left: Piece | None, right: Piece | None) -> Cut:
+    if left is not None and right is not None and _same(left.end, right.start):
+        if isinstance(left.end, Root):  # an inflection
+            return Cut(left.end, None, None, 0)
+        before, after = one_sided(left.formula, left.end, -1), one_sided(right.formula, right.start, 1)
+        if before != after and sympy.simplify(before - after) == 0:
+            after = before
+        slopes = [one_sided(sympy.diff(p.formula, X), left.end, side) for p, side in ((left, -1), (right, 1))]
+        return Cut(left.end, before, after, _order(*slopes))
+    if left is None:
+        assert right is not None
+        at = right.start
+        value = None if at == -sympy.oo else one_sided(right.formula, at, 1)
+        return Cut(at, None, value, 0)
+    value = None if left.end == sympy.oo else one_sided(left.formula, left.end, -1)
+    if right is not None:
+        raise UndecidedError("a domain of several parts that do not touch")
+    return Cut(left.end, value, None, 0)
+
+
+def _same(first: Point, second: Point) -> bool:
+    return first is second or (not isinstance(first, Root) and not isinstance(second, Root) and first == second)
+
+
+def _order(before: sympy.Expr, after: sympy.Expr) -> int:
+    if before == after or (before in (sympy.oo, -sympy.oo) and after in (sympy.oo, -sympy.oo)):
+        return 0
+    if sympy.oo in (after, -before):
+        return 1
+    if -sympy.oo in (after, -before):
+        return -1
+    change = sympy.simplify(after - before)
+    if change == 0:
+        return 0
+    sign = sign_of(ball(change))
+    if sign is None:
+        raise UndecidedError(f"whether the slope changes by {change}")
+    return sign
+
+
+def _turn_at(cut: Cut, left: Piece | None, right: Piece | None) -> Turn | None:
+    """Whether the function turns where two pieces meet."""
+    if left is None or right is None or cut.jumps:
+        return None
+    first, last = _own_sign(left, left.end, -1), _own_sign(right, right.start, 1)
+    return Turn(cut.at, first) if first * last < 0 else None
+
+
+def _own_sign(piece: Piece, point: Point, side: int) -> int:
+    if piece.curvature == 0:
+        slope = sympy.diff(piece.formula, X)
+        if slope == 0:
+            return 0
+        sign = sign_of(ball(sympy.simplify(slope)))
+        if sign is None:
+            raise UndecidedError(f"the sign of {slope}")
+        return sign
+    return slope_sign(piece, point, side)

@@ -1,0 +1,169 @@
+"""Interval and lines of a scalar function from its shape.
+
+For every slope k the tightest intercepts on [l, u] are the extrema of h(x) = f(x) - k x. On a piece where f is concave, h
+lies below each of its tangents, so with any t on the piece h(x) <= h(t) + h'(t) (x - t): an upper bound without a root
+that had to be found, and the maximum itself if h'(t) = 0. Elsewhere h is largest at an end, a kink or a jump. So slopes
+and touching points may come from tables; only tightness depends on them.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from boundgraph.relaxations import positive
+from boundgraph.scalar.inverse import InverseSlope
+from boundgraph.scalar.shape import Curved, Shape
+from boundgraph.scalar.tables import SlopeTable
+from boundgraph.values import Interval, Line, Relaxation
+
+
+class Rules:
+    """What an operator needs, derived from a shape: `interval`, `relax`, `unstable`.
+
+    period: of a periodic function, whose shape is that on two periods from 0 on; points of it are meant up to a shift.
+    """
+
+    def __init__(self, shape: Shape, period: float | None = None) -> None:
+        self.shape, self.period = shape, period
+        self.inverses = tuple(InverseSlope(piece) for piece in shape.curved)
+
+    def interval(self, x: Interval) -> Interval:
+        """The exact range: the function is monotone between the points at which it is looked at."""
+        shape, at_low, at_high = self.shape, self.shape.function(x.lower), self.shape.function(x.upper)
+        shift = self.shift(x.lower)
+        if shape.rising is not None:
+            return Interval(at_low, at_high) if shape.rising else Interval(at_high, at_low)
+        lower, upper = torch.minimum(at_low, at_high), torch.maximum(at_low, at_high)
+        for point in shape.minima:
+            lower = torch.minimum(lower, shape.function(_clamped(point + shift, x.lower, x.upper)))
+        for point in shape.maxima:
+            upper = torch.maximum(upper, shape.function(_clamped(point + shift, x.lower, x.upper)))
+        for value, _, met in self._limits(x.lower, x.upper, shift):
+            lower = torch.where(met, lower.clamp(max=value), lower)
+            upper = torch.where(met, upper.clamp(min=value), upper)
+        return Interval(lower, upper)
+
+    def shift(self, low: Tensor) -> Tensor | float:
+        """By how much the shape is moved so that its first period holds the lower end."""
+        if self.period is None:
+            return 0.0
+        return ((low.detach() - self.shape.domain[0]) / self.period).floor() * self.period
+
+    def _limits(self, low: Tensor, high: Tensor, shift: Tensor | float) -> list[tuple[float, Any, Tensor]]:
+        """The limits at jumps, where these are, and which intervals hold points that come close to them."""
+        found: list[tuple[float, Any, Tensor]] = []
+        for jump in self.shape.jumps:
+            at = jump.at + shift
+            found.append((jump.left, at, (low < at) & (at <= high)))
+            found.append((jump.right, at, (low <= at) & (at < high)))
+        return found
+
+    def relax(self, x: Interval) -> Relaxation:
+        low, high = x.lower, x.upper
+        below, above = self.slopes(low, high)
+        if self.period is not None:  # over a period and more, two constants
+            short = positive(self.period - (high - low))
+            below, above = below * short, above * short
+        return Relaxation(
+            Line(below, self.extreme(below, low, high, 1)), Line(above, self.extreme(above, low, high, -1))
+        )
+
+    def unstable(self, x: Interval) -> Tensor:
+        """Where the function is not a straight line on the interval."""
+        result = torch.ones_like(x.lower, dtype=torch.bool)
+        for start, end in self.shape.straight:
+            result &= ~((x.lower >= start) & (x.upper <= end))
+        return result
+
+    def slopes(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the lower and of the upper line: on a convex interval tangent in the middle and chord, on a concave one the
+        other way round, on others those that leave the least area."""
+        function, middle = self.shape.function, (low + high) / 2
+        at_low, at_high, tangent = function(low), function(high), self.shape.slope_at(middle)
+        # on a width below which the chord's slope is lost in rounding, a tangent is as good to second order
+        narrow = positive(low - high + torch.finfo(low.dtype).eps ** (1 / 3))
+        chord = torch.lerp((at_high - at_low) / (high - low + narrow), tangent, narrow)
+        convex = positive((at_low + at_high) / 2 - function(middle))
+        below, above = torch.lerp(chord, tangent, convex), torch.lerp(tangent, chord, convex)
+        if not self.shape.mixed:
+            return below, above
+        shift = self.shift(low)
+        mixed, least, most = self.table(
+            low - shift, high - shift
+        )  # at a share between 0 and 1, next to a change of curvature
+        return torch.lerp(below, least, mixed), torch.lerp(above, most, mixed)
+
+    @cached_property
+    def table(self) -> SlopeTable:
+        return SlopeTable(self)
+
+    def extreme(self, slope: Tensor, low: Tensor, high: Tensor, sign: int) -> Tensor:
+        """The least value of f(x) - slope x on the interval for sign 1, the largest for sign -1, or beyond it."""
+        function, shift = self.shape.function, self.shift(low)
+        best = functools.reduce(
+            torch.minimum if sign > 0 else torch.maximum,
+            [function(x) - slope * x for x in self._corners(low, high, shift, sign)],
+        )
+        for piece, inverse in self._bent(sign):
+            # outside of the interval the piece shrinks to an end, which does no harm
+            start, end = (_clamped(point + shift, low, high) for point in (piece.start, piece.end))
+            touch = torch.minimum(torch.maximum(self._touch(inverse, slope, low, high), start), end)
+            value = function(touch) - slope * touch
+            # sound: a convex piece lies above its tangents, a concave one below; the rest of h' counts at the far end
+            rest = (piece.slope_at(touch) - slope).detach()
+            left, right = rest * (start - touch), rest * (end - touch)
+            if sign > 0:
+                best = torch.minimum(best, value + torch.minimum(left, right))
+            else:
+                best = torch.maximum(best, value + torch.maximum(left, right))
+        for limit, at, met in self._limits(low, high, shift):
+            value = limit - slope * at
+            best = torch.where(met, torch.minimum(best, value) if sign > 0 else torch.maximum(best, value), best)
+        return best
+
+    def place(self, slope: Tensor, low: Tensor, high: Tensor, sign: int) -> Tensor:
+        """About where that is."""
+        points = self._corners(low, high, 0.0, sign)
+        for piece, inverse in self._bent(sign):
+            start, end = _clamped(piece.start, low, high), _clamped(piece.end, low, high)
+            points.append(torch.minimum(torch.maximum(inverse(slope), start), end))
+        values = torch.stack([self.shape.function(x) - slope * x for x in points]) * sign
+        if self.shape.jumps:
+            nowhere = torch.full_like(low, math.inf)
+            limits = self._limits(low, high, 0.0)
+            values = torch.stack([*values, *(torch.where(m, (v - slope * at) * sign, nowhere) for v, at, m in limits)])
+            points += [torch.full_like(low, at) for _, at, _ in limits]
+        return torch.stack(points).gather(0, values.argmin(0, keepdim=True)).squeeze(0)
+
+    def _corners(self, low: Tensor, high: Tensor, shift: Tensor | float, sign: int) -> list[Tensor]:
+        """The ends, and the kinks that a line can touch."""
+        kinks = self.shape.valleys if sign > 0 else self.shape.ridges
+        return [low, high, *(_clamped(kink + shift, low, high) for kink in kinks)]
+
+    def _bent(self, sign: int) -> list[tuple[Curved, InverseSlope]]:
+        """The pieces that a line can touch inside."""
+        pairs = zip(self.shape.curved, self.inverses, strict=True)
+        return [pair for pair in pairs if pair[0].convex == (sign > 0)]
+
+    def _touch(self, inverse: InverseSlope, slope: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        with torch.no_grad():  # envelope theorem: an extremum does not move with the place where it is
+            middle = (low + high) / 2
+            if not self.shape.mixed:
+                return middle
+            narrow = positive((slope - self.shape.slope_at(middle)).abs().neg() + 1e-12)
+            return torch.lerp(inverse(slope) + self.shift(low), middle, narrow)
+
+
+def _clamped(point: Tensor | float, low: Tensor, high: Tensor) -> Tensor:
+    """The point moved into each interval."""
+    if isinstance(point, Tensor):
+        return torch.minimum(torch.maximum(low, point), high)
+    if math.isinf(point):
+        return low if point < 0 else high
+    return torch.minimum(low.clamp(min=point), high)
