@@ -150,8 +150,8 @@ Rule = Operator | Alias | Expansion | Several
 
 
 def applied(function: Callable[..., Any], *args: Any) -> Any:
-    """The call of a function, such as an operator's `forward`, as one node of what is being traced; with no traced value
-    among `args`, its result.
+    """The call of a function, such as an operator's `forward`, as one node of what is being traced; where no argument
+    is traced, its result.
 
     For expansions and written-out layers: also for what they may not decide while they are traced, such as the rank of
     a mask.

@@ -13,14 +13,14 @@ from torch.nn import functional as F
 
 
 def matrix_product(first: Tensor, second: Tensor) -> Tensor:
-    """first @ second for a matrix `second`, (inner, outer). What is applied for a derivative is left to torch."""
+    """first @ second for a matrix `second`, (inner, outer). What is recorded for a derivative is left to torch."""
     if _recorded(first, second) or not _worth_onednn(first, second):
         return first @ second
     return torch.ops.mkldnn._linear_pointwise(first, second.mT, None, "none", [], "")
 
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x W^T + b over the last dimension. What is applied for a derivative is left to torch."""
+    """x W^T + b over the last dimension. What is recorded for a derivative is left to torch."""
     if _recorded(x, weight, bias) or not _worth_onednn(x, weight.mT):
         return F.linear(x, weight, bias)
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")

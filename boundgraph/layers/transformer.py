@@ -84,7 +84,7 @@ def encoder(
     nested = stack.use_nested_tensor and not stack.layers[0].training
     if nested and mask is None and src_key_padding_mask is not None:
         raise CaptureError(
-            "TransformerEncoder with nested tensors gives zeros at padded positions where no gradient is applied, and "
+            "TransformerEncoder with nested tensors gives zeros at padded positions where no gradient is recorded, and "
             "other numbers where one is; make it with enable_nested_tensor=False"
         )
     x = src
