@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -30,3 +31,12 @@ def require_inner_dims(dims: int | Sequence[int] | None, ndim: int, what: str) -
             f"{what} over dimension 0 mixes examples of the batch, so it has no per-example bounds; "
             f"name the dimensions to use, among 1..{ndim - 1}"
         )
+
+
+def turned_reduction(x: Any, dim: Any = None, keepdim: bool = False) -> tuple[tuple, bool] | None:
+    """How a reduction is called of x with dimensions 0 and 1 swapped; see `Operator.turned`."""
+    if dim in (0, [0], (0,)):
+        return (x, 1, keepdim), keepdim
+    if keepdim and dim in (-1, [-1], (-1,)):
+        return (x, dim, keepdim), True
+    return None

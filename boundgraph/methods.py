@@ -7,7 +7,19 @@ from functools import partial
 from typing import NamedTuple
 
 from boundgraph.relaxations import LOWER_SLOPES
-from passes import cleanup, crown, interval, layout, loss, precision, primal, specification, tightening
+from passes import (
+    batch_first,
+    cleanup,
+    crown,
+    interval,
+    layout,
+    loss,
+    masks,
+    precision,
+    primal,
+    specification,
+    tightening,
+)
 from passes.graphs import Pass
 
 Pipeline = tuple[Pass, ...]
@@ -16,6 +28,8 @@ PREPARE: Pipeline = (
     primal.canonicalize,
     specification.append,
     primal.mark_perturbed,
+    batch_first.restore,
+    masks.apart,
     primal.fold_constants,
     primal.batch_norm_to_affine,
     primal.merge_affine,

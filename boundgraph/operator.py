@@ -42,6 +42,10 @@ class Operator:
     otherwise: takes over where other operands carry bounds than those, or several although not `joint`: the `forward`
         of another operator, or a function written in torch calls; of the same arguments.
     exact: whether `interval` is the range itself, as it always is for linear operators.
+    elementwise: whether it acts on elements, broadcasting its operands; every function with a `definition` does.
+    rowwise: `forward`'s arguments -> whether it treats all vectors along the last dimension alike, each for itself.
+    turned: `forward`'s arguments -> the arguments for operands with dimensions 0 and 1 swapped, and whether these are
+        swapped in the result too; None where it cannot be said without knowing more.
     definition: sympy expression in `X` of a scalar function; the tests hold `forward` and the rules to it.
     """
 
@@ -61,6 +65,9 @@ class Operator:
     joint: bool = False
     otherwise: Callable[..., Any] | None = None
     exact: bool = True
+    elementwise: bool = False
+    rowwise: Callable[..., bool] | None = None
+    turned: Callable[..., tuple[tuple, bool] | None] | None = None
     definition: sympy.Expr | None = None
     adapters: Mapping[Any, Adapter] = field(init=False)
 
@@ -71,6 +78,12 @@ class Operator:
         canonical = _canonical_arguments(self.forward)
         adapters = {spelling: adapter or canonical for spelling, adapter in pairs}
         object.__setattr__(self, "adapters", adapters)
+
+    def treats_rows_alike(self, args: tuple) -> bool:
+        """Whether what comes before the last dimension may be arranged in any way, before the call as well as after."""
+        if self.elementwise or (self.definition is not None and not any(isinstance(arg, fx.Node) for arg in args[1:])):
+            return True
+        return self.rowwise is not None and self.rowwise(*args)
 
 
 def _canonical_arguments(forward: Callable[..., Any]) -> Adapter:
@@ -136,10 +149,17 @@ class Several:
 Rule = Operator | Alias | Expansion | Several
 
 
-def applied(forward: Callable[..., Any], *args: Any) -> Any:
-    """The call of an operator's `forward` within an expansion, as one call instead of the calls it is made of."""
-    proxy = next(found for found in tree_leaves(args) if isinstance(found, fx.Proxy))
-    return proxy.tracer.create_proxy("call_function", forward, args, {})
+def applied(function: Callable[..., Any], *args: Any) -> Any:
+    """The call of a function, such as an operator's `forward`, as one node of what is being traced; where no argument
+    is traced, its result.
+
+    For expansions and written-out layers: also for what they may not decide while they are traced, such as the rank of
+    a mask.
+    """
+    proxy = next((found for found in tree_leaves(args) if isinstance(found, fx.Proxy)), None)
+    if proxy is None:
+        return function(*args)
+    return proxy.tracer.create_proxy("call_function", function, args, {})
 
 
 class Refused(Exception):  # noqa: N818 - it ends up inside an UnsupportedOperatorError, which names the node

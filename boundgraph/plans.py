@@ -67,7 +67,7 @@ def build(captured: GraphModule, pipeline: Pipeline, request: Request, backend: 
     stages = [("capture", start)]
     for rewrite in pipeline:
         module = rewrite(stages[-1][1])
-        check.grammar(module, pass_name(rewrite))
+        check.grammar(module, pass_name(rewrite), stages[-1][1])
         stages.append((pass_name(rewrite), module))
     emitted = stages[-1][1]
     if request.keep_intervals:

@@ -27,6 +27,7 @@ def rearrangement(
     requires: Callable[..., None] | None = None,
     backward: Callable[..., Tensor] | None = None,
     alike: bool = True,
+    turned: Callable[..., tuple[tuple, bool] | None] | None = None,
 ) -> Operator:
     """Register y = W x, W >= 0, by its forward, (x, *arguments) -> y, which gives the operator its name.
 
@@ -34,6 +35,7 @@ def rearrangement(
         number in the result does not tell.
     backward: the adjoint, where it is simpler than what autograd finds.
     alike: whether all examples share their weights, as they do unless an argument has a dimension of examples.
+    turned: see `Operator`.
     """
     name = forward.__name__
 
@@ -55,6 +57,7 @@ def rearrangement(
             interval=_named(interval, forward, "interval"),
             backward=backward or _named(pulled, forward, "backward"),
             spellings=spellings,
+            turned=turned,
         )
     )
 

@@ -22,8 +22,8 @@ GRAMMAR: dict[str, frozenset[str]] = {
 }
 
 
-def grammar(module: fx.GraphModule, name: str) -> None:
-    """Check that `module`, the result of pass `name`, is well-formed.
+def grammar(module: fx.GraphModule, name: str, before: fx.GraphModule | None = None) -> None:
+    """Check that `module`, the result of pass `name`, is well-formed; walks that it has from the stage `before` are.
 
     Raises:
         GraphError: names the pass, the node and what it may not read.
@@ -46,8 +46,10 @@ def grammar(module: fx.GraphModule, name: str) -> None:
                     f"pass {name} broke the grammar: `{node.name}` ({kind(node)}) reads `{source.name}` "
                     f"({kind(source)}), but may read only {', '.join(sorted(allowed))}"
                 )
+    known = set() if before is None else set(map(id, walks_of(before).values()))
     for part in walks_of(module).values():
-        grammar(part, name)
+        if id(part) not in known:
+            grammar(part, name)
 
 
 def _looks_at_outside(node: fx.Node) -> bool:

@@ -145,8 +145,13 @@ def reached_from(graph: fx.Graph, sources: Iterable[fx.Node], blocked: Callable[
 
 def ancestors(node: fx.Node) -> set[fx.Node]:
     """All nodes that `node` depends on."""
-    edges = networkx.DiGraph((n, s) for n in node.graph.nodes for s in n.all_input_nodes)
-    return networkx.descendants(edges, node) if node in edges else set()
+    found: set[fx.Node] = set()
+    waiting = [node]
+    while waiting:
+        new = [source for source in waiting.pop().all_input_nodes if source not in found]
+        found.update(new)
+        waiting += new
+    return found
 
 
 def has_examples(node: fx.Node) -> bool | None:

@@ -24,6 +24,8 @@ _VIEWS = frozenset(
 )  # fmt: skip
 
 _VIEW_ATTRIBUTES = frozenset({"data", "T", "mT", "H", "mH", "real", "imag"})
+# in place by name alone: they change no number
+_HARMLESS = frozenset({"detach_", "requires_grad_"})
 
 
 def _name(node: fx.Node) -> str:
@@ -34,7 +36,7 @@ def _name(node: fx.Node) -> str:
 
 def writes(node: fx.Node) -> bool:
     """Whether the call overwrites its first operand."""
-    if node.op not in ("call_function", "call_method"):
+    if node.op not in ("call_function", "call_method") or _name(node) in _HARMLESS:
         return False
     if node.target in _IN_PLACE_OPERATORS or node.kwargs.get("inplace") is True:
         return True

@@ -23,7 +23,6 @@ from passes.graphs import (
     emit,
     kind,
     mapped,
-    model_of,
     node_argument,
     node_arguments,
     operator_of,
@@ -49,15 +48,21 @@ def canonicalize(module: fx.GraphModule) -> fx.GraphModule:
     for node in module.graph.nodes:
         if writes.to_state(node):
             continue  # bounds keep no state: a counter that the model advances is not theirs to advance
-        if node.op == "output" and not isinstance(copies[node_argument(node)], fx.Node):
-            raise CaptureError(
-                f"{type(model_of(module)).__name__} returns several tensors; boundgraph bounds models that return one "
-                "tensor. Wrap the model in a module that returns the tensor you want bounds for."
-            )
+        if node.op == "output":
+            _require_one_tensor(copies[node_argument(node)], module)
         calls.copy(node, copies)
         if (overwritten := writes.operand(node)) is not None:
             copies[overwritten] = copies[node]
     return rebuilt(module, graph)
+
+
+def _require_one_tensor(value: Any, module: fx.GraphModule) -> None:
+    """What a function of several results gives is one value in the captured graph, but not in the canonical one."""
+    if not isinstance(value, fx.Node):
+        raise CaptureError(
+            f"{type(module.model).__name__} returns several tensors; boundgraph bounds models that return one. Take "
+            "the part you want bounds for, e.g. parts[0]."
+        )
 
 
 def mark_perturbed(module: fx.GraphModule) -> fx.GraphModule:
@@ -289,7 +294,7 @@ def _reads_a_convolution(node: fx.Node) -> bool:
 def require_no_randomness(graph: fx.Graph, model: Any) -> None:
     """Reject graphs that draw random numbers outside dropout: their bounds would hold for one draw only."""
     for node in graph.nodes:
-        if _is_random(node) and not operator.is_alias(node.target):
+        if _is_random(node) and operator.rule_of(node.target) is None:  # a rule knows which of its uses are random
             raise CaptureError(
                 f"{type(model).__name__} draws random numbers ({describe(node)}); bounds need a fixed function"
             )

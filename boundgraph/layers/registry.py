@@ -6,7 +6,8 @@ A layer that has hooks, or a forward of its own, is left to the tracer.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
@@ -37,3 +38,17 @@ def forward_of(layer: nn.Module, forward: Forward) -> Forward:
             hooked = layer._forward_hooks or layer._forward_pre_hooks
             return forward if own or hooked else functools.partial(function, layer)
     return forward
+
+
+@contextmanager
+def written_out(model: nn.Module) -> Iterator[None]:
+    """All layers of the model with the forward that is to be traced; afterwards with their own."""
+    changed = [(layer, forward_of(layer, layer.forward)) for layer in model.modules()]
+    changed = [(layer, forward) for layer, forward in changed if isinstance(forward, functools.partial)]
+    try:
+        for layer, forward in changed:
+            vars(layer)["forward"] = forward
+        yield
+    finally:
+        for layer, _ in changed:
+            vars(layer).pop("forward", None)

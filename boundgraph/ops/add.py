@@ -38,6 +38,7 @@ ADD = register(
         backward=backward,
         windowed=True,
         operands=("x", "y"),
+        elementwise=True,
         joint=True,
         spellings=(operator.add, operator.iadd, torch.add, "add", "add_", aten.add.Tensor, aten.add_.Tensor,
                    aten.add.Scalar),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.nn import functional as F
 
 from boundgraph.operator import Expansion, register_rewrite
 
@@ -25,12 +26,16 @@ def _lerp(input: Any, end: Any, weight: Any) -> Any:
 
 
 def _addmm(input: Any, mat1: Any, mat2: Any, *, beta: float = 1, alpha: float = 1) -> Any:
-    product = _times(alpha, torch.matmul(mat1, mat2))
-    return product if beta == 0 else _times(beta, input) + product
+    # a linear layer: mat1 has the examples in its rows, and mat2 is a matrix of weights
+    return _sum(beta, input, alpha, F.linear(mat1, mat2.t()))
 
 
 def _baddbmm(input: Any, batch1: Any, batch2: Any, *, beta: float = 1, alpha: float = 1) -> Any:
-    return _addmm(input, batch1, batch2, beta=beta, alpha=alpha)
+    return _sum(beta, input, alpha, torch.matmul(batch1, batch2))
+
+
+def _sum(beta: float, input: Any, alpha: float, product: Any) -> Any:
+    return _times(alpha, product) if beta == 0 else _times(beta, input) + _times(alpha, product)
 
 
 def _times(factor: float, value: Any) -> Any:

@@ -20,16 +20,27 @@ def forward(tensors: Any, dim: int = 0) -> Any:
 
 
 def interval(tensors: Any, dim: int = 0) -> Interval:
+    tensors = _pieces(tensors)
     require_inner_dims(dim, len(tensors[0].shape), f"cat(dim={dim})")
     return Interval(torch.cat([lower_of(t) for t in tensors], dim), torch.cat([upper_of(t) for t in tensors], dim))
 
 
 def backward(coefficients: Tensor, tensors: Any, dim: int = 0) -> Tensor | tuple[Tensor, ...]:
     """Each piece gets its own part of the coefficients."""
+    tensors = _pieces(tensors)
     axis = dim % len(tensors[0].shape) + 1
     parts = coefficients.split([t.shape[axis - 1] for t in tensors], axis)
     bounded = tuple(part for tensor, part in zip(tensors, parts, strict=True) if isinstance(tensor, Interval))
     return bounded[0] if len(bounded) == 1 else bounded
+
+
+def _pieces(tensors: Any) -> list[Any]:
+    """torch.cat leaves out tensors of shape (0,), with which caches of language models begin."""
+    return [tensor for tensor in tensors if tuple(tensor.shape) != (0,)]
+
+
+def turned(tensors: Any, dim: int = 0) -> tuple[tuple, bool] | None:
+    return ((tensors, {0: 1, 1: 0}.get(dim, dim)), True) if dim >= -1 else None
 
 
 CAT = register(
@@ -40,6 +51,7 @@ CAT = register(
         backward=backward,
         operands=("tensors",),
         joint=True,
+        turned=turned,
         spellings=(torch.cat, torch.concat, torch.concatenate, aten.cat.default),
     )
 )

@@ -46,6 +46,7 @@ DIV = register(
         interval=interval,
         backward=backward,
         windowed=True,
+        elementwise=True,
         otherwise=by_bounded,
         spellings=(operator.truediv, operator.itruediv, torch.true_divide, aten.div.Tensor, aten.div_.Tensor,
                    aten.div.Scalar, *((name, _without_rounding) for name in

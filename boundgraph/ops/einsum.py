@@ -18,9 +18,8 @@ from boundgraph import bilinear
 from boundgraph.bilinear import Factor
 from boundgraph.broadcasting import sum_to
 from boundgraph.errors import GraphError
-from boundgraph.operator import Expansion, Operator, Refused, register, register_rewrite
+from boundgraph.operator import Expansion, Operator, Refused, applied, register, register_rewrite
 from boundgraph.values import Interval
-from passes.calls import applied
 
 aten = torch.ops.aten
 

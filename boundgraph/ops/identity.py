@@ -22,7 +22,8 @@ IDENTITY = register_rewrite(
         name="identity",
         adapters=dict.fromkeys(
             ("contiguous", "clone", torch.clone, operator.pos, torch.positive, aten.clone.default, aten.alias.default,
-             aten.contiguous.default, aten.positive.default),
+             aten.contiguous.default, aten.positive.default, "detach", torch.detach, aten.detach.default,
+             aten.detach_.default, aten.lift_fresh_copy.default),
             _operand,
         ),
     )

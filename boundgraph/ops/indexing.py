@@ -114,6 +114,15 @@ def _several(x: Any, indices: Any) -> tuple:
     return x, tuple(slice(None) if part is None else part for part in indices)
 
 
+def turned_index(x: Any, at: Any) -> tuple[tuple, bool] | None:
+    """Of whole sequences: one position, or a slice of them."""
+    first, second, *others = (*at, slice(None)) if isinstance(at, tuple) else (at, slice(None))
+    plain = all(isinstance(part, slice) for part in others)
+    if second != slice(None) or not plain or isinstance(first, bool) or not isinstance(first, int | slice):
+        return None
+    return (x, (slice(None), first, *others)), isinstance(first, slice)
+
+
 INDEX = rearrangement(
     index,
     (
@@ -126,6 +135,7 @@ INDEX = rearrangement(
     ),
     requires=index_requires,
     backward=index_backward,
+    turned=turned_index,
 )
 
 

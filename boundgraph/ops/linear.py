@@ -68,6 +68,7 @@ LINEAR = register(
         interval=interval,
         backward=backward,
         gradient=gradient,
+        rowwise=lambda *_: True,
         spellings=(F.linear, torch.ops.aten.linear.default),
     )
 )

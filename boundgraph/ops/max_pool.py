@@ -64,7 +64,7 @@ def _selection(x: Interval, output: Tensor, windows: Members) -> Selection:
     low, high = (member.gather(3, first).squeeze(3) for member in members)
     # in a window of one input the runner-up is -inf, and the chord below is the input itself
     runner_up = members[1].scatter(3, first, -math.inf).amax(3)
-    slope, intercept = _chord_of_maximum(low, high, runner_up)
+    slope, intercept = chord_of_maximum(low, high, runner_up)
     ones = torch.ones_like(slope)
     # dilation can place a window in the padding alone: its maximum is -inf, below every line
     nowhere = torch.zeros_like(ones).masked_fill(~inside.any(1), -math.inf)
@@ -73,7 +73,7 @@ def _selection(x: Interval, output: Tensor, windows: Members) -> Selection:
     return Selection(lower_index, upper_index, shaped, x.shape)
 
 
-def _chord_of_maximum(low: Tensor, high: Tensor, runner_up: Tensor) -> tuple[Tensor, Tensor]:
+def chord_of_maximum(low: Tensor, high: Tensor, runner_up: Tensor) -> tuple[Tensor, Tensor]:
     """The line above max(x, runner_up) for low <= x <= high, given runner_up <= high.
 
     # sound: max(x, s) is convex, so its chord lies above it; the chord joins (low, s) and (high, high).

@@ -80,6 +80,7 @@ MAXIMUM = register(
         through=through,
         operands=("x", "y"),
         joint=True,
+        elementwise=True,
         spellings=(torch.maximum, "maximum", aten.maximum.default, torch.fmax, "fmax", aten.fmax.default),
     )
 )

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from boundgraph.broadcasting import broadcast_checked, scaled
-from boundgraph.operator import Operator, register
+from boundgraph.operator import Operator, applied, register
 from boundgraph.ops import product
 from boundgraph.values import Interval
 from boundgraph.windows import Windows
-from passes.calls import applied
 
 aten = torch.ops.aten
 
@@ -49,6 +48,7 @@ MUL = register(
         backward=backward,
         windowed=True,
         operands=("x", "y"),
+        elementwise=True,
         otherwise=of_bounded,
         spellings=(operator.mul, operator.imul, torch.mul, torch.multiply, "mul", "mul_", "multiply", aten.mul.Tensor,
                    aten.mul_.Tensor, aten.mul.Scalar),

@@ -48,5 +48,6 @@ PRODUCT = register(
         through=through,
         operands=("x", "y"),
         joint=True,
+        elementwise=True,
     )
 )

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from boundgraph.batch import require_inner_dims
+from boundgraph.batch import require_inner_dims, turned_reduction
 from boundgraph.linear_forms import transposed
 from boundgraph.operator import Operator, Refused, register
 from boundgraph.values import Interval
@@ -55,6 +55,7 @@ SUM = register(
         forward=total,
         interval=total_interval,
         backward=total_backward,
+        turned=turned_reduction,
         spellings=tuple((s, _arguments) for s in (torch.sum, "sum", aten.sum.default, aten.sum.dim_IntList)),
     )
 )
@@ -64,6 +65,7 @@ MEAN = register(
         forward=average,
         interval=average_interval,
         backward=average_backward,
+        turned=turned_reduction,
         spellings=tuple((s, _arguments) for s in (torch.mean, "mean", aten.mean.default, aten.mean.dim)),
     )
 )

@@ -42,6 +42,7 @@ SUB = register(
         backward=backward,
         windowed=True,
         operands=("x", "y"),
+        elementwise=True,
         joint=True,
         spellings=(operator.sub, operator.isub, torch.sub, torch.subtract, "sub", "sub_", "subtract", aten.sub.Tensor,
                    aten.sub_.Tensor, aten.sub.Scalar, (torch.rsub, _reversed), (aten.rsub.Scalar, _reversed),

@@ -68,6 +68,7 @@ WHERE = register(
         windowed=True,
         operands=("x", "y"),
         joint=True,
+        elementwise=True,
         otherwise=of_bounded_condition,
         spellings=(
             *(torch.where, aten.where.self, aten.where.ScalarSelf, aten.where.ScalarOther, ("where", _of_method)),

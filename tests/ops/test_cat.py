@@ -45,3 +45,7 @@ def test_along_the_batch_is_refused(bound, tensor) -> None:
     for dim in (0, -2):
         with pytest.raises(boundgraph.GraphError, match=rf"cat\(dim={dim}\) over dimension 0 mixes examples"):
             bound(lambda x, dim=dim: torch.cat([x, x], dim), tensor(2, 3))
+
+
+def test_empty_pieces_are_left_out() -> None:
+    check_operator(CAT, cases=[([torch.zeros(0), Perturbed(2, 3, 2)], -2)], calls=None)
