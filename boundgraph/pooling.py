@@ -17,13 +17,12 @@ def per_dim(option: Any, dims: int) -> list[int]:
     return values * dims if len(values) == 1 else values
 
 
-def require_batched(x: Tensor, dims: int, what: str) -> Tensor:
-    if x.dim() != dims + 2:
+def require_batched(shape: Sequence[int], dims: int, what: str) -> None:
+    if len(shape) != dims + 2:
         raise GraphError(
             f"{what} over {dims} dimension(s) needs shape (batch, channels, ...) with {dims + 2} dimensions, "
-            f"not {tuple(x.shape)}"
+            f"not {tuple(shape)}"
         )
-    return x
 
 
 Members = tuple[Tensor, Tensor]

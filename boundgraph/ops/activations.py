@@ -36,7 +36,8 @@ def _exact(value: Any) -> Any:
 def _overloads(name: str) -> tuple[Any, ...]:
     """torch.name, x.name(), x.name_() and what torch.export makes of them."""
     packets = [getattr(aten, form).default for form in (name, f"{name}_") if hasattr(aten, form)]
-    return (name, f"{name}_", *packets, *(getattr(torch, form) for form in (f"{name}_",) if hasattr(torch, form)))
+    methods = [form for form in (name, f"{name}_") if hasattr(Tensor, form)]
+    return (*methods, *packets, *(getattr(torch, form) for form in (f"{name}_",) if hasattr(torch, form)))
 
 
 # ---------------------------------------------------------------------- gates and their relatives
@@ -89,7 +90,7 @@ def _elu_of_export(x: Any, alpha: float = 1, scale: float = 1, input_scale: floa
 _SELU_ALPHA, _SELU_SCALE = map(exact_number, (1.6732632423543772848170429916717, 1.0507009873554804934193349852946))
 
 SOFTPLUS = _register("softplus", F.softplus, _softplus, aten.softplus.default, beta=1.0, threshold=20.0)
-ELU = _register("elu", F.elu, _elu, (aten.elu.default, _elu_of_export), (aten.elu_.default, _elu_of_export),
+ELU = _register("elu", F.elu, _elu, (aten.elu.default, _elu_of_export),
                 alpha=1.0)  # fmt: skip
 CELU = _register("celu", F.celu, _celu, aten.celu.default, aten.celu_.default, torch.celu, alpha=1.0)
 SELU = _register("selu", F.selu, _SELU_SCALE * _elu(_SELU_ALPHA), *_overloads("selu"), torch.selu)
@@ -118,7 +119,7 @@ def _threshold(threshold: Any, value: Any) -> sympy.Expr:
 
 
 HARDTANH = _register("hardtanh", F.hardtanh, _hardtanh, aten.hardtanh.default, aten.hardtanh_.default,
-                     (F.relu6, _relu6), (aten.relu6.default, _relu6), min_val=-1.0, max_val=1.0)  # fmt: skip
+                     (F.relu6, _relu6), min_val=-1.0, max_val=1.0)  # fmt: skip
 SOFTSHRINK = _register("softshrink", F.softshrink, _softshrink, aten.softshrink.default, lambd=0.5)
 HARDSHRINK = _register("hardshrink", F.hardshrink, _hardshrink, "hardshrink", aten.hardshrink.default, lambd=0.5)
 THRESHOLD = _register("threshold", F.threshold, _threshold, torch.threshold, aten.threshold.default,
@@ -142,7 +143,8 @@ def _limits(x: Any, min: Any = None, max: Any = None) -> tuple:
 
 
 _CLAMPS = (torch.clamp, torch.clip, "clamp", "clip", "clamp_", "clip_", torch.clamp_, torch.clip_, aten.clamp.default,
-           aten.clamp_.default)  # fmt: skip
+           aten.clamp_.default,
+           aten.clip.default, aten.clip_.default)  # fmt: skip
 CLAMP = _register(
     "clamp", _clamp, _clamp_formula, *((s, lambda input, min=None, max=None: _limits(input, min, max)) for s in _CLAMPS),
     *((s, lambda input, min: _limits(input, min)) for s in (torch.clamp_min, "clamp_min", aten.clamp_min.default)),
@@ -181,9 +183,9 @@ def _constant_exponent(x: Any, exponent: Any) -> tuple:
 
 POW = _register(
     "pow", torch.pow, _pow, *((s, lambda input, exponent: _constant_exponent(input, exponent)) for s in (
-        torch.pow, "pow", "pow_", "__pow__", operator.pow, torch.float_power, aten.pow.Tensor_Scalar,
+        torch.pow, "pow", "pow_", operator.pow, aten.pow.Tensor_Scalar,
         aten.pow_.Scalar)),
-    *((s, lambda input: (input, 2)) for s in (torch.square, "square", "square_", aten.square.default)), exponent=2,
+    *((s, lambda input: (input, 2)) for s in (torch.square, "square", "square_", aten.square.default, aten.square_.default)), exponent=2,
 )  # fmt: skip
 
 # ---------------------------------------------------------------------- periodic functions

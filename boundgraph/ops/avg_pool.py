@@ -22,10 +22,11 @@ _ADAPTIVE: dict[int, Any] = {1: F.adaptive_avg_pool1d, 2: F.adaptive_avg_pool2d,
 
 def forward(x: Tensor, dims: int, *options: Any) -> Tensor:
     """`dims` spatial dimensions; options: kernel_size, stride, padding, ceil_mode, count_include_pad, divisor."""
-    return _POOLS[dims](require_batched(x, dims, "average pooling"), *options)
+    return _POOLS[dims](x, *options)
 
 
 def interval(x: Interval, dims: int, *options: Any) -> Interval:
+    require_batched(x.shape, dims, "average pooling")
     # a mean has weights >= 0, so it is monotone
     return x.through(lambda value: forward(value, dims, *options))
 
@@ -67,10 +68,11 @@ AVG_POOL = register(
 
 
 def adaptive(x: Tensor, dims: int, output_size: Any) -> Tensor:
-    return _ADAPTIVE[dims](require_batched(x, dims, "adaptive average pooling"), output_size)
+    return _ADAPTIVE[dims](x, output_size)
 
 
 def adaptive_interval(x: Interval, dims: int, output_size: Any) -> Interval:
+    require_batched(x.shape, dims, "adaptive average pooling")
     return x.through(lambda value: adaptive(value, dims, output_size))
 
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from boundgraph.batch import require_inner_dims
-from boundgraph.operator import Expansion, Operator, register, register_rewrite
+from boundgraph.errors import GraphError
+from boundgraph.operator import Operator, register
 from boundgraph.values import Interval, lower_of, upper_of
 
 aten = torch.ops.aten
@@ -56,14 +57,30 @@ CAT = register(
 )
 
 
-def _beside(tensors: Any) -> Any:
-    """Of one-dimensional tensors these would be examples; they have no dimension 1, which is an error."""
-    return torch.cat(tensors, 1)
+def hstack(tensors: Any) -> Any:
+    return torch.hstack(tensors)
 
 
-def _below(tensors: Any) -> Any:
-    return torch.cat(tensors, 0)
+def hstack_interval(tensors: Any) -> Interval:
+    if len(tensors[0].shape) < 2:
+        raise GraphError(
+            "hstack of one number per example puts the examples beside each other; use torch.stack(..., 1)"
+        )
+    return interval(tensors, 1)
 
 
-HSTACK = register_rewrite(Expansion("hstack", dict.fromkeys((torch.hstack, aten.hstack.default), _beside)))
-VSTACK = register_rewrite(Expansion("vstack", dict.fromkeys((torch.vstack, aten.vstack.default), _below)))
+def hstack_backward(coefficients: Tensor, tensors: Any) -> Tensor | tuple[Tensor, ...]:
+    return backward(coefficients, tensors, 1)
+
+
+HSTACK = register(
+    Operator(
+        name="hstack",
+        forward=hstack,
+        interval=hstack_interval,
+        backward=hstack_backward,
+        operands=("tensors",),
+        joint=True,
+        spellings=(torch.hstack, aten.hstack.default),
+    )
+)

@@ -30,16 +30,16 @@ def forward(
     dilation: Any = 1,
 ) -> Tensor:
     """weight: (channels of x, channels per group of y, *kernel)."""
-    if x.dim() != weight.dim():
-        raise GraphError(
-            f"transposed convolution with weight {tuple(weight.shape)} needs an input of {weight.dim()} dimensions "
-            f"with the batch first, not shape {tuple(x.shape)}; use x.unsqueeze(0) for a single example"
-        )
     layer = _TRANSPOSED[weight.dim() - 2]
     return layer(x, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
 def interval(x: Interval, weight: Tensor, bias: Tensor | None = None, *geometry: Any) -> Interval:
+    if len(x.shape) != weight.dim():
+        raise GraphError(
+            f"transposed convolution with weight {tuple(weight.shape)} needs an input of {weight.dim()} dimensions "
+            f"with the batch first, not shape {tuple(x.shape)}; use x.unsqueeze(0) for a single example"
+        )
     # exact for one layer, as for a matrix: the radius travels through |W|
     center = forward(x.center, weight, bias, *geometry)
     return Interval.around(center, forward(x.radius, weight.abs(), None, *geometry))

@@ -108,6 +108,9 @@ def _slice(x: Any, dim: int = 0, start: Any = None, end: Any = None, step: Any =
 
 def _several(x: Any, indices: Any) -> tuple:
     """ATen's list of index tensors, None where a dimension is taken whole."""
+    places = [place for place, part in enumerate(indices) if part is not None]
+    if places and places[-1] - places[0] >= len(places):
+        raise Refused("index tensors apart from each other have a result that comes first, where the batch must stay")
     return x, tuple(slice(None) if part is None else part for part in indices)
 
 

@@ -39,11 +39,11 @@ class Selection(NamedTuple):
 def forward(
     x: Tensor, dims: int, kernel_size: Any, stride: Any, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
 ) -> Tensor:
-    x = require_batched(x, dims, "max-pooling")
     return _POOLS[dims](x, kernel_size, stride, padding, dilation, ceil_mode)
 
 
 def interval(x: Interval, dims: int, *options: Any) -> Interval:
+    require_batched(x.shape, dims, "max-pooling")
     return Interval(forward(x.lower, dims, *options), forward(x.upper, dims, *options))
 
 
@@ -135,10 +135,11 @@ MAX_POOL = register(
 
 
 def adaptive(x: Tensor, dims: int, output_size: Any) -> Tensor:
-    return _ADAPTIVE[dims](require_batched(x, dims, "adaptive max-pooling"), output_size)
+    return _ADAPTIVE[dims](x, output_size)
 
 
 def adaptive_interval(x: Interval, dims: int, output_size: Any) -> Interval:
+    require_batched(x.shape, dims, "adaptive max-pooling")
     return Interval(adaptive(x.lower, dims, output_size), adaptive(x.upper, dims, output_size))
 
 

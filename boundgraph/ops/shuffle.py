@@ -13,17 +13,23 @@ aten = torch.ops.aten
 
 
 def pixel_shuffle(x: Tensor, upscale_factor: int) -> Tensor:
-    return F.pixel_shuffle(require_batched(x, 2, "pixel_shuffle"), upscale_factor)
+    return F.pixel_shuffle(x, upscale_factor)
 
 
 def pixel_unshuffle(x: Tensor, downscale_factor: int) -> Tensor:
-    return F.pixel_unshuffle(require_batched(x, 2, "pixel_unshuffle"), downscale_factor)
+    return F.pixel_unshuffle(x, downscale_factor)
 
 
 def channel_shuffle(x: Tensor, groups: int) -> Tensor:
     return F.channel_shuffle(x, groups)
 
 
-PIXEL_SHUFFLE = rearrangement(pixel_shuffle, (F.pixel_shuffle, aten.pixel_shuffle.default))
-PIXEL_UNSHUFFLE = rearrangement(pixel_unshuffle, (F.pixel_unshuffle, aten.pixel_unshuffle.default))
+def pixels_require(shape: torch.Size, factor: int) -> None:
+    require_batched(shape, 2, "moving channels into pixels and back")
+
+
+PIXEL_SHUFFLE = rearrangement(pixel_shuffle, (F.pixel_shuffle, aten.pixel_shuffle.default), requires=pixels_require)
+PIXEL_UNSHUFFLE = rearrangement(
+    pixel_unshuffle, (F.pixel_unshuffle, aten.pixel_unshuffle.default), requires=pixels_require
+)
 CHANNEL_SHUFFLE = rearrangement(channel_shuffle, (F.channel_shuffle, aten.channel_shuffle.default))

@@ -18,20 +18,27 @@ aten = torch.ops.aten
 
 def unfold(x: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
     """(batch, channels, height, width) -> (batch, channels * kernel elements, patches)."""
-    return F.unfold(require_batched(x, 2, "unfold"), kernel_size, dilation, padding, stride)
+    return F.unfold(x, kernel_size, dilation, padding, stride)
 
 
-UNFOLD = rearrangement(unfold, (F.unfold, aten.im2col.default))
+def unfold_requires(shape: torch.Size, *_: Any) -> None:
+    require_batched(shape, 2, "unfold")
+
+
+UNFOLD = rearrangement(unfold, (F.unfold, aten.im2col.default), requires=unfold_requires)
 
 
 def fold(x: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
     """(batch, channels * kernel elements, patches) -> (batch, channels, *output_size); overlapping patches add up."""
-    if x.dim() != 3:
-        raise GraphError(f"fold needs shape (batch, channels * kernel elements, patches), not {tuple(x.shape)}")
     return F.fold(x, output_size, kernel_size, dilation, padding, stride)
 
 
-FOLD = rearrangement(fold, (F.fold, aten.col2im.default))
+def fold_requires(shape: torch.Size, *_: Any) -> None:
+    if len(shape) != 3:
+        raise GraphError(f"fold needs shape (batch, channels * kernel elements, patches), not {tuple(shape)}")
+
+
+FOLD = rearrangement(fold, (F.fold, aten.col2im.default), requires=fold_requires)
 
 
 def windows(x: Tensor, dimension: int, size: int, step: int) -> Tensor:

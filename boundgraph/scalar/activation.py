@@ -63,13 +63,16 @@ def derived(
 ) -> Operator:
     """The operator of `activation`, from the facts for given values of its parameters, asked for when first needed."""
     given = parameters or {}
+    defaults = tuple(given.values())
 
     @functools.cache
     def rules(*values: Any) -> Rules:
+        if len(values) < len(defaults):
+            return rules(*values, *defaults[len(values) :])
         return Rules(shape_of(facts(*values), lambda x: function(x, *values)), period)
 
     def forward(x: Tensor, *values: Any) -> Tensor:
-        return function(x, *values)
+        return function(x, *values, *defaults[len(values) :])
 
     def interval(x: Interval, *values: Any) -> Interval:
         return rules(*values).interval(x)

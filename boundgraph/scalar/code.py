@@ -28,6 +28,7 @@ _TORCH: dict[str, Any] = {
     "asinh": torch.asinh,
     "tanh": torch.tanh,
     "sin": torch.sin,
+    "tan": torch.tan,
     "cos": torch.cos,
 }
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from boundgraph.scalar.shape import Curved
 
-_NODES, _FARTHEST, _STEPS = 1025, 1e6, 80
+_NODES, _FARTHEST, _STEEPEST, _STEPS = 8193, 1e6, 1e12, 80
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,8 @@ class InverseSlope:
             return (slope - first).abs().log1p().sqrt() / self._reach(first)
         if math.isfinite(last):
             return 1 - (slope - last).abs().log1p().sqrt() / self._reach(last)
-        middle = self._middle
-        return (math.copysign(1, last - first) * (slope - middle).sgn() * (slope - middle).abs().log1p() / 160 + 1) / 2
-
-    @property
-    def _middle(self) -> float:
-        return 0.0
+        steepest = math.log1p(_STEEPEST)
+        return (math.copysign(1, last - first) * slope.sgn() * slope.abs().log1p() / steepest + 1) / 2
 
     def _reach(self, finite: float) -> float:
         return math.sqrt(math.log1p(abs(self._farthest_slope - finite)))
@@ -63,15 +59,25 @@ class InverseSlope:
     def _low(self) -> float:
         start = self.piece.start
         if math.isinf(start):
-            return min(-_FARTHEST, self.piece.end - _FARTHEST)
+            return self._far(min(self.piece.end, 0.0), -1)
         return start + 1e-9 * max(1.0, abs(start)) if math.isinf(self.piece.first_slope) else start
 
     @property
     def _high(self) -> float:
         end = self.piece.end
         if math.isinf(end):
-            return max(_FARTHEST, self.piece.start + _FARTHEST)
+            return self._far(max(self.piece.start, 0.0), 1)
         return end - 1e-9 * max(1.0, abs(end)) if math.isinf(self.piece.last_slope) else end
+
+    def _far(self, start: float, side: int) -> float:
+        """A point far off at which the slope is still a number to reckon with."""
+        far = _FARTHEST
+        while (
+            far > 1
+            and not abs(float(self.piece.slope_at(torch.tensor(start + side * far, dtype=torch.float64)))) < _STEEPEST
+        ):
+            far /= 2
+        return start + side * far
 
     def _table(self, like: Tensor) -> Tensor:
         key = (like.dtype, like.device)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from boundgraph.relaxations import positive
 from boundgraph.scalar.inverse import InverseSlope
-from boundgraph.scalar.shape import Curved, Shape
+from boundgraph.scalar.shape import Curved, Shape, into
 from boundgraph.scalar.tables import SlopeTable
 from boundgraph.values import Interval, Line, Relaxation
 
@@ -84,8 +84,8 @@ class Rules:
     def slopes(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         """Of the lower and of the upper line: on a convex interval tangent in the middle and chord, on a concave one the
         other way round, on others those that leave the least area."""
-        function, middle = self.shape.function, (low + high) / 2
-        at_low, at_high, tangent = function(low), function(high), self.shape.slope_at(middle)
+        function, middle, shift = self.shape.function, (low + high) / 2, self.shift(low)
+        at_low, at_high, tangent = function(low), function(high), self.shape.slope_at(middle - shift)
         # on a width below which the chord's slope is lost in rounding, a tangent is as good to second order
         narrow = positive(low - high + torch.finfo(low.dtype).eps ** (1 / 3))
         chord = torch.lerp((at_high - at_low) / (high - low + narrow), tangent, narrow)
@@ -93,7 +93,6 @@ class Rules:
         below, above = torch.lerp(chord, tangent, convex), torch.lerp(tangent, chord, convex)
         if not self.shape.mixed:
             return below, above
-        shift = self.shift(low)
         mixed, least, most = self.table(
             low - shift, high - shift
         )  # at a share between 0 and 1, next to a change of curvature
@@ -116,8 +115,9 @@ class Rules:
             touch = torch.minimum(torch.maximum(self._touch(inverse, slope, low, high), start), end)
             value = function(touch) - slope * touch
             # sound: a convex piece lies above its tangents, a concave one below; the rest of h' counts at the far end
-            rest = (piece.slope_at(touch) - slope).detach()
-            left, right = rest * (start - touch), rest * (end - touch)
+            with torch.no_grad():
+                rest = _finite(piece.slope_at(into(touch - shift, piece)) - slope)
+                left, right = rest * (start - touch), rest * (end - touch)
             if sign > 0:
                 best = torch.minimum(best, value + torch.minimum(left, right))
             else:
@@ -153,11 +153,17 @@ class Rules:
 
     def _touch(self, inverse: InverseSlope, slope: Tensor, low: Tensor, high: Tensor) -> Tensor:
         with torch.no_grad():  # envelope theorem: an extremum does not move with the place where it is
-            middle = (low + high) / 2
+            middle, shift = (low + high) / 2, self.shift(low)
             if not self.shape.mixed:
                 return middle
-            narrow = positive((slope - self.shape.slope_at(middle)).abs().neg() + 1e-12)
-            return torch.lerp(inverse(slope) + self.shift(low), middle, narrow)
+            elsewhere = positive((slope - self.shape.slope_at(middle - shift)).abs())
+            return torch.lerp(middle, inverse(slope) + shift, elsewhere)
+
+
+def _finite(slope: Tensor) -> Tensor:
+    """Slopes without infinities, which times a width of 0 would be NaN."""
+    largest = torch.finfo(slope.dtype).max
+    return slope.clamp(-largest, largest)
 
 
 def _clamped(point: Tensor | float, low: Tensor, high: Tensor) -> Tensor:

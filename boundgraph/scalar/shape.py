@@ -72,13 +72,13 @@ class Shape:
 
     def slope_at(self, x: Tensor) -> Tensor:
         """f'(x); at a cut that of the right."""
-        result = self.branches[0].slope_at(_into(x, self.branches[0]))
+        result = self.branches[0].slope_at(into(x, self.branches[0]))
         for branch in self.branches[1:]:
-            result = torch.where(x < branch.start, result, branch.slope_at(_into(x, branch)))
+            result = torch.where(x < branch.start, result, branch.slope_at(into(x, branch)))
         return result
 
 
-def _into(x: Tensor, branch: Branch) -> Tensor:
+def into(x: Tensor, branch: Branch | Curved) -> Tensor:
     """x moved into the branch, so that a formula is never asked where it does not hold."""
     low, high = (None if math.isinf(end) else end for end in (branch.start, branch.end))
     return x if low is None and high is None else x.clamp(low, high)

@@ -11,6 +11,7 @@ from boundgraph.operator import X
 from boundgraph.scalar.enclosures import ball, precise, sign_of
 from boundgraph.scalar.exp_polynomials import ExpPolynomial, Root, UndecidedError, inside, roots, trimmed
 
+_HYPERBOLIC = (sympy.tanh, sympy.sinh, sympy.cosh, sympy.sech, sympy.csch, sympy.coth)
 # functions with the sign of something simpler: function -> (argument -> that)
 _SIGN_OF_ARGUMENT = (sympy.atan, sympy.asinh, sympy.erf, sympy.tanh, sympy.sinh)
 
@@ -80,7 +81,7 @@ class Algebraic(NamedTuple):
 
 def algebraic(expression: sympy.Expr) -> Algebraic:
     """Exponentials, irrational numbers and other functions replaced by symbols e0, c1, t2 and so on."""
-    rewritten = sympy.expand_power_exp(exact(expression).rewrite(sympy.exp))
+    rewritten = sympy.expand_power_exp(exact(expression).rewrite(_HYPERBOLIC, sympy.exp))
     meaning: dict[sympy.Symbol, sympy.Expr] = {}
     arguments = sorted({atom.args[0] for atom in rewritten.atoms(sympy.exp)}, key=sympy.default_sort_key)
     replaced: dict[sympy.Expr, sympy.Expr] = {}

@@ -116,7 +116,7 @@ class SlopeTable:
                 high = (self.changes[j].end + beyond)[None, :].expand(_GRID, -1)
                 for side, sign in enumerate((1, -1)):
                     tables[side, i, j] = self._least_area(low, high, sign)
-        return tables.flatten(1)
+        return tables.nan_to_num(0.0).flatten(1)  # across poles; there the intercepts are infinite
 
     def _least_area(self, low: Tensor, high: Tensor, sign: int) -> Tensor:
         """Below for sign 1, above for -1."""

@@ -6,6 +6,7 @@ Plain assertions, for any test runner. `check_operator` is most of the test of a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,8 @@ def check_operator(
     points: Sequence[float] = (0.0,),
     calls: Sequence[Call] | None = (),
     seed: int = 0,
+    domain: tuple[float, float] = (-math.inf, math.inf),
+    cancels: bool = False,
 ) -> None:
     """Hold an operator to every law in `boundgraph.testing.laws`, in float32 and float64.
 
@@ -37,13 +40,16 @@ def check_operator(
     calls: modules or functions of the perturbed operands of the first case that use the operator, for spellings whose
         signature is not that of `forward`; modules are also exported, which covers ATen spellings.
         None leaves spellings out.
+    domain: boxes are cut to it, for functions that have no value elsewhere, or none that a float can hold.
+    cancels: whether `forward` loses digits to cancellation, as x - tanh(x) does near 0, so that its rounding is relative
+        to its operand.
 
     Raises:
         AssertionError: a law is broken; names operator, law, arguments and place. Rounding is allowed for, by bounds
             derived in `boundgraph.testing.trials`, and nothing else is.
     """
     for dtype in (torch.float64, torch.float32):
-        trials = [Trial(operator, tuple(arguments), dtype, tuple(points), seed) for arguments in cases]
+        trials = [Trial(operator, tuple(arguments), dtype, tuple(points), seed, domain, cancels) for arguments in cases]
         for trial in trials:
             for law in LAWS:
                 law(trial)

@@ -30,7 +30,7 @@ def forward_is_the_definition(trial: Trial) -> None:
     if trial.operator.definition is None or trial.dtype != torch.float64:
         return
     exact = sympy.lambdify(X, trial.operator.definition, "mpmath")
-    x = torch.cat([*boxes_around(*trial.points)]).unique()
+    x = torch.cat([*boxes_around(*trial.points)]).clamp(*trial.domain).unique()
     with mpmath.workdps(30):
         expected = torch.tensor([float(exact(mpmath.mpf(value))) for value in x.tolist()], dtype=torch.float64)
     found = trial.operator.forward(*trial.fill([x.expand(trial.shapes[0][0], -1)]))[0]
@@ -118,7 +118,8 @@ def lines_enclose(trial: Trial) -> None:
         values = torch.stack([trial.reference(x) for x in grid])
         farthest, largest = size_of(box), values.abs().amax(0)
         for lower, upper in trial.relaxations(trial.fill([box])):
-            slack = ROUNDINGS * torch.finfo(trial.dtype).eps * largest + trial.tiny
+            entering = torch.maximum(largest, farthest) if trial.cancels else largest
+            slack = ROUNDINGS * torch.finfo(trial.dtype).eps * entering + trial.tiny
             slack = slack + torch.maximum(*(_slack_of(line, farthest, trial) for line in (lower, upper)))
             for x, value in zip(grid, values, strict=True):
                 trial.require_between("lines enclose", _on(lower, x), value, _on(upper, x), slack, _located(box))
@@ -159,6 +160,8 @@ def forms_stay_below(trial: Trial) -> None:
         terms = sum(value.center[0].numel() for value in (interval, *boxes))
         for forms, *both in zip(*(trial.pulled(each, arguments) for each in signed), strict=True):
             total = _value(Form(rows.abs(), rows.new_zeros(1, 1)), size_of(interval))
+            if trial.cancels:
+                total = total + _value(Form(rows.abs(), rows.new_zeros(1, 1)), size_of(boxes[0]))
             for part, box in ((part, box) for side in both for part, box in zip(side, boxes, strict=True)):
                 total = total + _value(Form(part.coefficients.abs(), part.offset.abs()), size_of(box))
             slack = trial.rounding(terms) * total + trial.tiny

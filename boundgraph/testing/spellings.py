@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -39,7 +40,10 @@ def spellings_canonicalize(trials: Sequence[Trial], calls: Sequence[Call]) -> No
 
 def _operands(trial: Trial) -> list[Tensor]:
     generator = trial.generator()
-    return [torch.randn(shape, generator=generator, dtype=trial.dtype) for shape in trial.shapes]
+    low, high = trial.domain
+    if (low, high) == (-math.inf, math.inf):
+        return [torch.randn(shape, generator=generator, dtype=trial.dtype) for shape in trial.shapes]
+    return [box.center for box in trial.boxes()]
 
 
 def _accepts(trial: Trial, call: Call) -> bool:

@@ -10,6 +10,7 @@ Below `finfo.tiny` floats lose their relative precision, so that much is allowed
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -59,7 +60,8 @@ class Form(NamedTuple):
 class Trial:
     """An operator with arguments of its `forward`, `Perturbed` ones among them, in one dtype.
 
-    points: where the shape of a scalar function changes (kinks, turning points, inflections).
+    points: where the shape of a scalar function changes (kinks, turning points, inflections). domain: where boxes lie.
+    cancels: whether `forward` loses digits to cancellation, so that its rounding is relative to its operand.
     """
 
     operator: Operator
@@ -67,6 +69,8 @@ class Trial:
     dtype: torch.dtype
     points: tuple[float, ...] = (0.0,)
     seed: int = 0
+    domain: tuple[float, float] = (-math.inf, math.inf)
+    cancels: bool = False
 
     # ------------------------------------------------------------------ calling the operator
 
@@ -157,13 +161,27 @@ class Trial:
             radius = (
                 2.5 * (torch.rand(shape, generator=generator, dtype=torch.float64) - 0.2).clamp(min=0) + thinnest / 2
             )
+            center, radius = self._in_domain(center, radius)
             result.append(Interval((center - radius).to(self.dtype), (center + radius).to(self.dtype)))
         return result
+
+    def _in_domain(self, center: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
+        """Moved, so that a box with the radius of another one lies in the domain too."""
+        (low, high), reach = self.domain, float(radius.max()) + 0.1
+        if high - low < 4 * reach:
+            part = (high - low) / (4 * reach)
+            return (low + high) / 2 + part * center.clamp(-reach, reach), part * radius
+        if not math.isinf(low) and math.isinf(high):
+            return low + reach + center.abs(), radius
+        if math.isinf(low) and not math.isinf(high):
+            return high - reach - center.abs(), radius
+        return center.clamp(low + reach, high - reach), radius
 
     def scalar_boxes(self) -> list[Interval]:
         """`boxes_around` the points, repeated over the operand; for element-wise operators."""
         (shape,) = self.shapes
-        ends = (end.to(self.dtype).reshape(-1, *[1] * (len(shape) - 1)) for end in boxes_around(*self.points))
+        boxes = (end.clamp(*self.domain) for end in boxes_around(*self.points))
+        ends = (end.to(self.dtype).reshape(-1, *[1] * (len(shape) - 1)) for end in boxes)
         return [Interval(*(end.expand(-1, *shape[1:]).contiguous() for end in ends))]
 
     def samples(self, boxes: Sequence[Interval], count: int = 32) -> Iterator[list[Tensor]]:
@@ -218,6 +236,8 @@ class Trial:
                 for box in boxes:
                     largest = per_example(size_of(box)).amax(1)
                     entering = torch.maximum(entering, largest.reshape(-1, *[1] * (entering.dim() - 1)))
+            elif self.cancels:
+                entering = torch.maximum(entering, size_of(boxes[0]))
             return self.rounding(terms) * entering + self.tiny
         total = self.constant.abs()
         for matrix, box in zip(self.jacobian, boxes, strict=True):

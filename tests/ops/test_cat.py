@@ -6,8 +6,10 @@ import pytest
 import torch
 
 import boundgraph
-from boundgraph.ops.cat import CAT
+from boundgraph.ops.cat import CAT, HSTACK
 from boundgraph.testing import Perturbed, check_operator
+
+aten = torch.ops.aten
 
 
 def test_laws(tensor) -> None:
@@ -29,11 +31,14 @@ def test_one_value_twice(bound, tensor) -> None:
     torch.testing.assert_close(bounds.upper, 3 * x + 1.5)
 
 
-def test_beside_and_below(bound, tensor) -> None:
-    x = tensor(2, 3)
-    torch.testing.assert_close(bound(lambda x: torch.hstack((x, x)), x).lower, torch.cat((x, x), 1) - 0.5)
-    with pytest.raises(boundgraph.GraphError, match=r"cat\(dim=0\) over dimension 0 mixes examples"):
-        bound(lambda x: torch.vstack((x, x)), x)
+def test_beside_each_other(bound, tensor) -> None:
+    cases = [([Perturbed(2, 3), tensor(2, 1)],), ((Perturbed(2, 3, 1), Perturbed(2, 1, 1)),)]
+    calls = [lambda x: torch.hstack((x, x)), lambda x: aten.hstack.default([x, x])]
+    check_operator(HSTACK, cases=cases, calls=calls)
+    weights = tensor(2), tensor(1)  # of constants it is what it is
+    bound(lambda x: x @ torch.diag(torch.hstack(weights)), tensor(2, 3))
+    with pytest.raises(boundgraph.GraphError, match="puts the examples beside each other"):
+        bound(lambda x: torch.hstack((x[:, 0], x[:, 1])), tensor(2, 3))
 
 
 def test_along_the_batch_is_refused(bound, tensor) -> None:

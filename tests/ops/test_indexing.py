@@ -6,11 +6,15 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import boundgraph
+from boundgraph.errors import GraphError
 from boundgraph.ops.indexing import GATHER, INDEX, INDEX_SELECT, NARROW, TAKE_ALONG_DIM
 from boundgraph.testing import Perturbed, check_operator, check_sound
+from boundgraph.values import Interval
 
 aten = torch.ops.aten
 ALL = slice(None)
@@ -138,6 +142,30 @@ def test_taking_from_the_batch_is_refused(bound, tensor, name: str) -> None:
     function, message = REFUSED[name]
     with pytest.raises(boundgraph.GraphError, match=message):
         bound(function, tensor(3, 4, 5))
+
+
+def parts() -> st.SearchStrategy[Any]:
+    """What may stand in brackets, all of it of length 3 where it has one, so that a moved batch has the right size."""
+    numbers = st.lists(st.integers(0, 2), min_size=3, max_size=3)
+    slices = st.builds(
+        slice, st.sampled_from((None, 0, 1)), st.sampled_from((None, 2, 3)), st.sampled_from((None, 1, 2))
+    )
+    masks = st.sampled_from((torch.tensor([True, False, True]), torch.eye(3) > 0))
+    tensors = st.one_of(numbers.map(torch.tensor), masks, st.just(torch.tensor(1)), st.just(torch.tensor([[1], [2]])))
+    return st.one_of(st.just(ALL), slices, st.integers(-3, 2), st.sampled_from((None, ...)), tensors, numbers)
+
+
+@settings(deadline=None, max_examples=1000, derandomize=True)
+@given(st.lists(parts(), min_size=1, max_size=5).map(tuple))
+def test_what_is_accepted_keeps_the_batch(at: tuple[Any, ...]) -> None:
+    x = torch.arange(3.0).reshape(3, 1, 1, 1).expand(3, 3, 3, 3)
+    try:
+        INDEX.interval(Interval(x, x), at)
+    except (GraphError, IndexError, RuntimeError, ValueError, TypeError):
+        return
+    y = x[at]
+    assert y.shape[0] == 3
+    assert (y == torch.arange(3.0).reshape(3, *[1] * (y.dim() - 1))).all(), at
 
 
 def test_without_a_dimension_is_refused(bound, tensor) -> None:
