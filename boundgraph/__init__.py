@@ -19,6 +19,7 @@ from boundgraph.operator import Operator, register
 from boundgraph.regions import Box, LpBall, Region
 from boundgraph.scalar.activation import activation
 from boundgraph.scalar.facts import ActivationError
+from boundgraph.scalar.proof import ProofError, prove
 from boundgraph.specification import margin_spec
 from boundgraph.values import Bounds, Interval
 
@@ -36,6 +37,7 @@ __all__ = [
     "LpBall",
     "Operator",
     "PrecisionError",
+    "ProofError",
     "Region",
     "RegionError",
     "UnsupportedOperatorError",
@@ -44,6 +46,7 @@ __all__ = [
     "margin_spec",
     "method",
     "methods",
+    "prove",
     "register",
     "testing",
     "training",

@@ -1,8 +1,8 @@
 """Registered Python functions stay one call while a model is traced, instead of the calls they are made of.
 
-A function of torch's tells the tracer about itself. One of somebody's own does not, so for the time of a trace all names
-by which the model's code can reach it lead to a stand-in: globals of the modules that define its classes, variables that
-its methods have closed over, and attributes of its modules.
+A function of torch's tells the tracer about itself. One of somebody's own does not, so for the time of a trace all
+names by which the model's code can reach it lead to a stand-in: globals of the modules that define its classes,
+variables that its methods have closed over, and attributes of its modules.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ def whole_functions(model: nn.Module) -> Iterator[None]:
     undo: list[Callable[[], None]] = []
     try:
         if stand_ins:
-            for namespace in _namespaces(model):
+            namespaces, cells = _namespaces(model), _cells(model)  # before the stand-ins are found there
+            for namespace in namespaces:
                 undo += _replaced(namespace, stand_ins)
-            for cell in _cells(model):
+            for cell in cells:
                 undo += _replaced_in_cell(cell, stand_ins)
         yield
     finally:

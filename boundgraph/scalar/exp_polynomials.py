@@ -1,8 +1,8 @@
 """Real roots of sums of polynomials times exponentials of polynomials, all of them, with certainty.
 
-h = sum_i P_i exp(q_i) has the roots of h exp(-q_0), whose derivative has one power less in its first polynomial. So the
-roots of derivatives, found first, cut the line into pieces on which h is monotone and has one root at most (Rolle); signs
-at the cuts, in interval arithmetic, and at infinity, where the fastest term wins, say where there is one.
+h = sum_i P_i exp(q_i) has the roots of h exp(-q_0), whose derivative has one power less in its first polynomial. So
+the roots of derivatives, found first, cut the line into pieces on which h is monotone and has one root at most (Rolle);
+signs at the cuts, in interval arithmetic, and at infinity, where the fastest term wins, say where there is one.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ def _sign_beside(function: ExpPolynomial, point: Any, side: int, middle: Any) ->
 
 
 def number(point: Any, side: int) -> Any:
-    """A point as a number of mpmath: the end of the enclosure of a root that lies on the side, or of an exact number."""
+    """A point as a number of mpmath: of a root the end of its enclosure that lies on the side."""
     if isinstance(point, Root):
         return point.high if side > 0 else point.low
     with mp.workprec(PRECISION):

@@ -86,11 +86,13 @@ def derive(formula: sympy.Expr) -> Facts:
                 for left, right in _ends(branch, *around)
                 for piece in _pieces(branch, left, right)
             ]
+            if not pieces:
+                raise UndecidedError("nowhere is it known to be real")
             cuts = [_cut(left, right) for left, right in pairwise([None, *pieces, None])]
             turns = [turn for piece in pieces for turn in _turns_inside(piece)]
             turns += [turn for cut, pair in zip(cuts, pairwise([None, *pieces, None]), strict=True)
                       if (turn := _turn_at(cut, *pair)) is not None]  # fmt: skip
-    except (UndecidedError, NotImplementedError) as reason:
+    except (UndecidedError, NotImplementedError, sympy.PolynomialError) as reason:
         raise ActivationError(f"no bounds can be derived from {formula}: {reason}") from reason
     return Facts(formula, tuple(pieces), tuple(c for c in cuts if c.at not in (sympy.oo, -sympy.oo)), tuple(turns))
 

@@ -1,9 +1,9 @@
 """Interval and lines of a scalar function from its shape.
 
-For every slope k the tightest intercepts on [l, u] are the extrema of h(x) = f(x) - k x. On a piece where f is concave, h
-lies below each of its tangents, so with any t on the piece h(x) <= h(t) + h'(t) (x - t): an upper bound without a root
-that had to be found, and the maximum itself if h'(t) = 0. Elsewhere h is largest at an end, a kink or a jump. So slopes
-and touching points may come from tables; only tightness depends on them.
+For every slope k the tightest intercepts on [l, u] are the extrema of h(x) = f(x) - k x. On a piece where f is concave,
+h lies below each of its tangents, so with any t on the piece h(x) <= h(t) + h'(t) (x - t): an upper bound without a
+root that had to be found, and the maximum itself if h'(t) = 0. Elsewhere h is largest at an end, a kink or a jump. So
+slopes and touching points may come from tables; only tightness depends on them.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ class Rules:
         return result
 
     def slopes(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        """Of the lower and of the upper line: on a convex interval tangent in the middle and chord, on a concave one the
-        other way round, on others those that leave the least area."""
+        """Of the lower and of the upper line: on a convex interval tangent in the middle and chord, on a concave one
+        the other way round, on others those that leave the least area."""
         function, middle, shift = self.shape.function, (low + high) / 2, self.shift(low)
         at_low, at_high, tangent = function(low), function(high), self.shape.slope_at(middle - shift)
         # on a width below which the chord's slope is lost in rounding, a tangent is as good to second order
