@@ -29,7 +29,7 @@ from boundgraph.scalar.shape import Shape, shape_of
 from boundgraph.scalar.signs import algebraic, signs
 from boundgraph.values import Interval, Relaxation
 
-_FAR, _SPLITS, _ROUNDINGS = 64, 4000, 16
+_FAR, _SPLITS, _ROUNDINGS = 8, 4000, 16
 
 
 class ProofError(ActivationError):
@@ -110,8 +110,9 @@ def _inward(piece: Piece, second: sympy.Expr, point: Any, side: int) -> Any:
     """A number up to which, from an end of the piece inwards, the curvature is shown to be as claimed."""
     exact = point.exact if isinstance(point, Root) else point
     if exact in (sympy.oo, -sympy.oo):
-        far = -side * mp.mpf(_FAR)
-        around = (sympy.Rational(-side * _FAR), exact) if side < 0 else (exact, sympy.Rational(-side * _FAR))
+        distance = _FAR if all(abs(end) < _FAR / 2 for end in _finite_ends(piece)) else _FAR**2
+        far = -side * mp.mpf(distance)
+        around = (sympy.Rational(distance), exact) if side < 0 else (exact, sympy.Rational(-distance))
         if signs(second, *around) != ((), (piece.curvature,)):
             raise ProofError(f"{piece.formula} does not keep its curvature towards {exact}")
         return far
@@ -133,6 +134,10 @@ def _inward(piece: Piece, second: sympy.Expr, point: Any, side: int) -> Any:
     raise ProofError(f"{piece.formula} does not have the curvature {piece.curvature} beside {_shown(point)}")
 
 
+def _finite_ends(piece: Piece) -> list[Any]:
+    return [end for p in (piece.start, piece.end) if mp.isfinite(end := number_or_infinity(p, 1))]
+
+
 @cache
 def _derivative(formula: sympy.Expr, order: int) -> sympy.Expr:
     return _simpler(sympy.diff(formula, X, order))
@@ -152,21 +157,20 @@ def _sign(expression: sympy.Expr, x: Ball) -> int | None:
 
 
 def _has_sign(expression: sympy.Expr, start: Any, end: Any, sign: int) -> bool:
-    """Whether the expression has the sign on the whole interval, shown on boxes that get smaller where it is close."""
+    """Whether the expression has the sign, or is 0, on the whole interval; shown on boxes, smaller where it is close."""
     slope, waiting = _simpler(sympy.diff(expression, X)), [(start, end)]
     for _ in range(_SPLITS):
         if not waiting:
             return True
         low, high = waiting.pop()
         x, middle = between(low, high), (low + high) / 2
-        found = _sign(expression, x)
-        if found is None:
-            around = enclose(expression, ball(middle)) + enclose(slope, x) * (x - ball(middle))  # mean value theorem
-            found = sign_of(around)
-        if found is None:
-            waiting += [(low, middle), (middle, high)]
-        elif found != sign:
+        value = sign * enclose(expression, x)
+        if not value.a >= 0:  # mean value theorem
+            value = sign * (enclose(expression, ball(middle)) + enclose(slope, x) * (x - ball(middle)))
+        if value.b < 0:
             return False
+        if not value.a >= 0:
+            waiting += [(low, middle), (middle, high)]
     return False
 
 
