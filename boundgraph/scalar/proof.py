@@ -157,7 +157,7 @@ def _sign(expression: sympy.Expr, x: Ball) -> int | None:
 
 
 def _has_sign(expression: sympy.Expr, start: Any, end: Any, sign: int) -> bool:
-    """Whether the expression has the sign, or is 0, on the whole interval; shown on boxes, smaller where it is close."""
+    """Whether the expression has the sign, or is 0, on the interval; shown on boxes, smaller where it is close."""
     slope, waiting = _simpler(sympy.diff(expression, X)), [(start, end)]
     for _ in range(_SPLITS):
         if not waiting:
