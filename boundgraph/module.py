@@ -22,7 +22,7 @@ from boundgraph.ops import linear
 from boundgraph.plans import Plan
 from boundgraph.regions import Limit, LpBall, Region
 from boundgraph.specification import batched_spec, margin_spec
-from boundgraph.values import Bounds, Interval
+from boundgraph.values import Interval
 from passes import loss
 from passes.graphs import Request, to_networkx
 from passes.precision import bfloat16

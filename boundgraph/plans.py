@@ -27,7 +27,9 @@ class Plan(NamedTuple):
     """The emitted module of one request, and how it came about."""
 
     module: GraphModule
-    backward_graphs: tuple[fx.Graph, ...]  # the gradient of each coefficient walk in `module`, of which outputs have one
+    backward_graphs: tuple[
+        fx.Graph, ...
+    ]  # the gradient of each coefficient walk in `module`, of which outputs have one
     stages: tuple[tuple[str, GraphModule], ...]
     run: Callable[..., Any]  # `module`, or what the backend made of it
     limits: tuple[Any, ...]  # per input the sizes it may have, or None; see `export`

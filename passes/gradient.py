@@ -57,7 +57,7 @@ def explicit(module: fx.GraphModule) -> Outlined:
     inside = {node for cut in cuts.values() for node in cut.steps}
     graph = fx.Graph()
     copies: dict[fx.Node, Any] = {}
-    parts = dict(walks_of(module))
+    parts: dict[str, torch.nn.Module] = {**walks_of(module)}
     for node in nodes:
         if node in cuts:
             held = graph.create_node("get_attr", "rows_walk", name="rows_walk")

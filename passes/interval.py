@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from torch import Tensor, fx
@@ -26,8 +27,8 @@ def forward(module: fx.GraphModule) -> fx.GraphModule:
     shapes: dict[fx.Node, fx.Node] = {}
     for node in module.graph.nodes:
         if node.op == "output":
-            sides = request_of(module).sides
-            graph.output(mapped(node.args[0], lambda n: _bounds(graph, intervals.get(n) or copies[n], sides)))
+            results = mapped(node.args[0], lambda n: intervals.get(n) or copies[n])
+            graph.output(mapped(results, partial(_bounds, graph, request_of(module).sides)))
         elif kind(node) == "perturbed":
             args = mapped(node.args, lambda n: intervals.get(n) or copies[n])
             op = operator_of(node)
@@ -47,7 +48,7 @@ def forward(module: fx.GraphModule) -> fx.GraphModule:
     return rebuilt(module, graph)
 
 
-def _bounds(graph: fx.Graph, value: fx.Node, sides: str) -> fx.Node:
+def _bounds(graph: fx.Graph, sides: str, value: fx.Node) -> fx.Node:
     rule = as_bounds if kind(value) == "interval" else exact_as_bounds
     return emit(graph, rule, (value, sides), "bounds", "bounds")
 

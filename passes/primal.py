@@ -73,7 +73,9 @@ def _values(
         values = [calls.complete(copies[source], source) for source in sources]
         return flattened(values[0] if structure is None else structure.around(values))
     except (Refused, NoStructureError) as error:
-        raise CaptureError(f"{type(module.model).__name__} returns a result whose parts have no bounds: {error}") from None
+        raise CaptureError(
+            f"{type(module.model).__name__} returns a result whose parts have no bounds: {error}"
+        ) from None
 
 
 def mark_perturbed(module: fx.GraphModule) -> fx.GraphModule:

@@ -25,7 +25,7 @@ def append(module: fx.GraphModule) -> fx.GraphModule:
     if not request_of(module).spec:
         return module
     result = module.graph.output_node().args[0]
-    if not isinstance(result, fx.Node):
+    if isinstance(result, tuple):
         raise RegionError(
             f"a specification is about one tensor, but {type(module.model).__name__} returns {len(result)}; wrap the "
             "model in a module that returns the tensor you mean"
