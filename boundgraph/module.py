@@ -88,6 +88,9 @@ class BoundedModule(nn.Module):
         Raises:
             RegionError: inputs, regions, eps, specification or sides do not fit.
             UnsupportedOperatorError: an operator that only this choice of perturbed inputs reaches has no rule.
+            GraphError: shapes for which a rule has no bounds; names the layer and the line.
+            DomainError: some bounds of an operand reach beyond where a function such as log has values. On accelerators
+                and in traced graphs, where numbers are not looked at, such bounds are NaN.
         """
         request, values, rows = self._asked(inputs, eps, norm, clip, spec, sides)
         plan = self._fitting_plan(request, values)
@@ -343,9 +346,14 @@ class BoundedModule(nn.Module):
         return plan
 
     def _run(self, plan: Plan, values: tuple[Tensor | Region, ...], rows: tuple[Tensor, ...]) -> Any:
-        if _reference(values).device.type == "cpu" and not torch.compiler.is_compiling():
+        if torch.compiler.is_compiling():
+            return plan.run(*values, *rows)
+        if _reference(values).device.type == "cpu":
             keep_freed_blocks()
-        return plan.run(*values, *rows)
+        try:
+            return plan.run(*values, *rows)
+        except GraphError as error:
+            raise plans.located(plan, error, (*values, *rows)) from None
 
     def _mode(self) -> tuple[bool, ...]:
         return tuple(module.training for module in self.model.modules())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -13,8 +13,9 @@ from torch.fx._lazy_graph_module import _LazyGraphModule
 
 from boundgraph import drawing
 from boundgraph.capture import Constants, capture, check_capture, graph_module
-from boundgraph.errors import RegionError
+from boundgraph.errors import GraphError, RegionError
 from boundgraph.kernels import compile_kernels
+from boundgraph.locations import describe
 from boundgraph.methods import Pipeline, pass_name
 from boundgraph.regions import Region
 from boundgraph.structures import Structure
@@ -106,6 +107,27 @@ def build(captured: GraphModule, pipeline: Pipeline, request: Request, backend: 
     gradients = tuple(walk.backward_graph.graph for walk in walks)
     limits = limits if any(limits) else ()
     return Plan(emitted, gradients, tuple(stages), run, limits, structure_of(emitted))
+
+
+def located(plan: Plan, error: GraphError, values: Sequence[Any]) -> GraphError:
+    """The error of a rule, which knows numbers and shapes alone, with the place in the model: the plan runs once more."""
+    finding = _Finding(plan.module)
+    with torch.no_grad(), suppress(GraphError):
+        finding.run(*values)
+    if finding.failed is None:
+        return error
+    return type(error)(f"{error}\n  at {describe(finding.failed)}").with_traceback(error.__traceback__)
+
+
+class _Finding(fx.Interpreter):
+    failed: fx.Node | None = None
+
+    def run_node(self, n: fx.Node) -> Any:
+        try:
+            return super().run_node(n)
+        except GraphError:
+            self.failed = n
+            raise
 
 
 def _compiled_off_cpu(module: GraphModule, compiled: Callable[..., Any]) -> Callable[..., Any]:
