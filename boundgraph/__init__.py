@@ -8,6 +8,7 @@ from boundgraph.compiler import compile
 from boundgraph.errors import (
     BoundgraphError,
     CaptureError,
+    DomainError,
     GraphError,
     PrecisionError,
     RegionError,
@@ -32,6 +33,7 @@ __all__ = [
     "Bounds",
     "Box",
     "CaptureError",
+    "DomainError",
     "GraphError",
     "Interval",
     "LpBall",

@@ -42,8 +42,8 @@ def interval_between(function: Function, x: Interval, turning_points: Sequence[f
     return Interval(lower, upper)
 
 
-def kinked(x: Interval, left_slope: float, choice: str) -> Relaxation:
-    """Lines around max-like functions: x for x >= 0, left_slope * x for x < 0.
+def kinked(x: Interval, left_slope: float | Tensor, choice: str) -> Relaxation:
+    """Lines around max-like functions: x for x >= 0, left_slope * x for x < 0; a tensor broadcasts against x.
 
     On the convex side any line through 0 with a slope between the two pieces is sound. `choice` picks it where the
     interval contains the kink: "adaptive" follows the longer side (least area, Zhang et al. 2018), "zero" the left
@@ -56,10 +56,20 @@ def kinked(x: Interval, left_slope: float, choice: str) -> Relaxation:
     # sound: the chord through (low, f(low)) and (high, high) lies above a convex, below a concave function
     chord = Line(slope, high * (1 - slope))
     through_zero = Line(_slope_at_kink(low, high, slope, left_slope, choice))
-    return Relaxation(through_zero, chord) if left_slope <= 1 else Relaxation(chord, through_zero)
+    if not isinstance(left_slope, Tensor):
+        return Relaxation(through_zero, chord) if left_slope <= 1 else Relaxation(chord, through_zero)
+    # sound: each is convex or concave for itself; for a NaN slope neither line is a number
+    convex, undecided = left_slope <= 1, 0 * left_slope
+    lines = through_zero.slope + undecided, chord.slope + undecided
+    first, second = torch.where(convex, *lines), torch.where(convex, *reversed(lines))
+    nothing = torch.zeros_like(chord.intercept)
+    return Relaxation(
+        Line(first, torch.where(convex, nothing, chord.intercept)),
+        Line(second, torch.where(convex, chord.intercept, nothing)),
+    )
 
 
-def _slope_at_kink(low: Tensor, high: Tensor, chord: Tensor, left_slope: float, choice: str) -> Tensor:
+def _slope_at_kink(low: Tensor, high: Tensor, chord: Tensor, left_slope: float | Tensor, choice: str) -> Tensor:
     if choice == "same":
         return chord
     if choice == "adaptive":

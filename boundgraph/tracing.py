@@ -19,6 +19,7 @@ from boundgraph.errors import CaptureError
 from boundgraph.layers.registry import call_of
 from boundgraph.locations import user_frame
 from boundgraph.operator import Several, rule_of
+from boundgraph.structures import Structure, flattened
 from boundgraph.whole_functions import whole_functions
 
 
@@ -197,10 +198,23 @@ class Root(nn.Module):
         return self.model(*inputs)
 
 
+class _Flat(Root):
+    """Returns the values of the model's result, and keeps how they are arranged."""
+
+    structure: Structure | None = None
+
+    def forward(self, *inputs: Any) -> Any:
+        values, self.structure = flattened(self.model(*inputs))
+        return values
+
+
 def trace(model: nn.Module, constants: Constants, inputs: Sequence[str]) -> fx.Graph:
     """The graph of `model` with the named inputs as placeholders; the model stays as it is."""
+    root = _Flat(model)
     with undisturbed(model), no_randomness(), whole_functions(model):
-        return _LiveTracer(constants, inputs).trace(Root(model))
+        graph = _LiveTracer(constants, inputs).trace(root)
+    graph.output_node().meta["structure"] = root.structure
+    return graph
 
 
 class _Proxy(fx.Proxy):

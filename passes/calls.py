@@ -33,7 +33,7 @@ class Calls:
                     if node.users:  # exported graphs take every part, whether it is wanted or not
                         copies[node] = self._part(*taken, node)
                     return
-            args, kwargs = mapped((node.args, dict(node.kwargs)), lambda old: self._complete(copies[old], old))
+            args, kwargs = mapped((node.args, dict(node.kwargs)), lambda old: self.complete(copies[old], old))
             if rule is None or node.op not in ("call_function", "call_method"):
                 copies[node] = self.added(self.graph.create_node(node.op, node.target, args, kwargs, node.name), node)
             else:
@@ -101,7 +101,7 @@ class Calls:
             self.copy(node, copies)
         return _mapped_tree(result, fx.Proxy, lambda proxy: copies[proxy.node])
 
-    def _complete(self, value: Any, node: fx.Node) -> Any:
+    def complete(self, value: Any, node: fx.Node) -> Any:
         """A value as an argument; of parts all of them."""
         if isinstance(value, Parts) and value.count is None:
             raise Refused("the number of its parts is not known before the graph runs; take them by number, parts[0]")

@@ -20,6 +20,7 @@ from boundgraph import operator, values
 from boundgraph.capture import Constants, graph_module
 from boundgraph.operator import Operator
 from boundgraph.ops import batch_norm
+from boundgraph.structures import Structure
 
 Pass = Callable[[fx.GraphModule], fx.GraphModule]
 
@@ -37,6 +38,11 @@ class Request(NamedTuple):
 
 def request_of(module: fx.GraphModule) -> Request:
     return module.meta["request"]
+
+
+def structure_of(module: fx.GraphModule) -> Structure | None:
+    """How a canonical graph's model arranges the values of its output; None if it returns a tensor."""
+    return module.meta.get("structure")
 
 
 def walks_of(module: fx.GraphModule) -> dict[str, fx.GraphModule]:

@@ -80,7 +80,8 @@ def derived(
         return function(x, *values, *defaults[len(values) :])
 
     def interval(x: Interval, *values: Any) -> Interval:
-        return rules(*values).interval(x)
+        found = rules(*values)
+        return found.interval(found.within_domain(x, name))
 
     def relax(x: Interval, *values: Any) -> Relaxation:
         return rules(*values).relax(x)

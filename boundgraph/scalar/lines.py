@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from boundgraph.errors import DomainError
+from boundgraph.regions import readable
 from boundgraph.relaxations import positive
 from boundgraph.scalar.inverse import InverseSlope
 from boundgraph.scalar.shape import Curved, Shape, into
@@ -49,6 +51,27 @@ class Rules:
             upper = torch.where(met, upper.clamp(min=value), upper)
         return Interval(lower, upper)
 
+    def within_domain(self, x: Interval, name: str) -> Interval:
+        """The operand, if the function has values on all of it; NaN where it has not and numbers may not be looked at.
+
+        Raises:
+            DomainError: says where the function has values.
+        """
+        start, end = self.shape.domain
+        if self.period is not None or (math.isinf(start) and math.isinf(end)):
+            return x
+        outside = (x.lower < start) | (x.upper > end)
+        if not readable(outside):
+            return Interval(*(side.masked_fill(outside, math.nan) for side in x))
+        if bool(outside.any()):
+            low, high = x.lower.min().item(), x.upper.max().item()
+            limits = [f"x >= {start:g}"] * math.isfinite(start) + [f"x <= {end:g}"] * math.isfinite(end)
+            raise DomainError(
+                f"{name} has real values for {' and '.join(limits)}, but the bounds of its operand range from {low:.4g} to "
+                f"{high:.4g}. Where the operand itself stays inside, clamp it or use a tighter method"
+            )
+        return x
+
     def shift(self, low: Tensor) -> Tensor | float:
         """By how much the shape is moved so that its first period holds the lower end."""
         if self.period is None:
@@ -60,8 +83,13 @@ class Rules:
         found: list[tuple[float, Any, Tensor]] = []
         for jump in self.shape.jumps:
             at = jump.at + shift
-            found.append((jump.left, at, (low < at) & (at <= high)))
-            found.append((jump.right, at, (low <= at) & (at < high)))
+            before, after = (low < at) & (at <= high), (low <= at) & (at < high)
+            if self.period is not None:
+                # sound: the shift is rounded, and with it the place of the pole; but a function that rises between its
+                # poles falls from end to end, if and only if a pole lies between ends less than a period apart
+                across = (self.shape.function(high) < self.shape.function(low)) | (high - low >= self.period)
+                before, after = before | across, after | across
+            found += [(jump.left, at, before), (jump.right, at, after)]
         return found
 
     def relax(self, x: Interval) -> Relaxation:
