@@ -66,6 +66,7 @@ def measure(case: Case, effort: Effort) -> Iterator[Row]:
         ]
         low, high = (torch.stack(sides) for sides in zip(*reached, strict=True))
         row: Row = {"operator": case.operator, "code": case.code, "radius": radius, "error_at_0": error}
+        row["claims"] = sum(lower.numel() + upper.numel() for lower, upper in bounds)
         row["violations"] = sum(_violations(*pair, low, high) for pair in bounds)
         for method, (lower, upper) in zip(METHODS, bounds, strict=True):
             parts = (upper - lower).tensor_split([value.shape[1]], 1), (high - low).tensor_split([value.shape[1]], 1)

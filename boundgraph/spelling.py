@@ -21,7 +21,7 @@ _UNARY = {"neg": "-x", "pos": "+x", "abs": "abs(x)", "getitem": "x[...]", "inver
 def written(target: Any) -> str:
     """What a user writes for a function, a method (its name), an attribute of tensors, or an ATen overload."""
     if isinstance(target, str):
-        return f"x.{target}()"
+        return "y ** x" if target == "__rpow__" else f"x.{target}()"
     if isinstance(target, torch._ops.OpOverload):
         return str(target)
     name = getattr(target, "__name__", str(target))
@@ -42,6 +42,8 @@ def _names() -> dict[Any, str]:
     names: dict[Any, str] = {}
     for owner, place in (("F", F), ("torch", torch), ("torch.linalg", torch.linalg), ("torch.special", torch.special)):
         for name, value in vars(place).items():
-            if isinstance(value, FunctionType | BuiltinFunctionType) and not name.startswith("_"):
-                names.setdefault(value, f"{owner}.{name}")
+            if not isinstance(value, FunctionType | BuiltinFunctionType) or name.startswith("_"):
+                continue
+            if value not in names or name == value.__name__ != names[value].rpartition(".")[2]:
+                names[value] = f"{owner}.{name}"  # of several names that of the function itself
     return names
