@@ -33,7 +33,7 @@ class Effort(NamedTuple):
     """boxes: per radius. rows: combinations of outputs. samples, steps: points tried in each box, by chance and by the
     attack, which takes its steps for each output and each side."""
 
-    boxes: int = 3
+    boxes: int = 8
     rows: int = 4
     samples: int = 10_000
     steps: int = 30
@@ -100,7 +100,7 @@ def search(
     output = torch.arange(outputs).repeat(2)
     sign = torch.ones(2 * outputs, dtype=torch.float64).index_fill(0, torch.arange(outputs), -1.0)
     best, points = found[start, output], [part[start] for part in points]
-    for step in range(effort.steps):
+    for step in range(effort.steps + 1):
         leaves = [part.detach().requires_grad_() for part in points]
         own = values(leaves)[torch.arange(2 * outputs), output]
         best = torch.where(sign * own.detach() > sign * best, own.detach(), best)

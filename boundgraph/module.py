@@ -244,7 +244,7 @@ class BoundedModule(nn.Module):
 
         regions: as for `plan`. Nothing falls back unseen: what has an interval and no linear bounds is named.
         """
-        report = reports.of(self.plan(regions=regions), str(self.method))
+        report = reports.of(self.plan(regions=regions), self.method if isinstance(self.method, str) else "these passes")
         print(report)
         return report
 

@@ -91,12 +91,12 @@ class Report:
         return "\n".join((*self._table(), "", *self._remarks()))
 
     def _table(self) -> Iterator[str]:
-        rows = [("node", "operator", "written as", "interval", "linear bounds", "where")]
+        rows: list[tuple[str, ...]] = [("node", "operator", "written as", "interval", "linear bounds", "where")]
         for row in self.rows:
             interval = f"{row.interval}, walked" if row.tightened else row.interval
             rows.append((row.node, row.operator, row.written, interval, row.linear, row.where))
         widths = [max(len(row[i]) for row in rows) for i in range(5)]
-        rows.insert(1, ("-" * widths[0], *("-" * width for width in widths[1:]), "-----"))  # type: ignore[arg-type]
+        rows.insert(1, tuple("-" * width for width in (*widths, len("where"))))
         for cells in rows:
             yield "  ".join(cell.ljust(width) for cell, width in zip(cells, (*widths, 0), strict=True)).rstrip()
 
@@ -105,10 +105,10 @@ class Report:
             yield f"{call} is computed by: {', '.join(operators)}"
         for row in self.constants:
             yield f"{row.node} ({row.operator}) has no linear bounds: a walk ends there at its interval"
-        if not self.constants:
-            yield (
-                f"{self.method}: no value is bounded by constants alone" if self._walked else f"{self.method}: no walk"
-            )
+        if not self._walked:
+            yield f"{self.method}: intervals alone, no walk"
+        elif not self.constants:
+            yield f"{self.method}: no value is bounded by constants alone"
 
     @property
     def _walked(self) -> bool:

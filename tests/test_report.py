@@ -107,7 +107,9 @@ def test_nothing_falls_back_unseen(interval_alone: Operator) -> None:
 def test_intervals_alone_walk_nowhere(networks: ModuleType) -> None:
     found = boundgraph.compile(networks.build("deep"), "ibp").report()
     assert {row.linear for row in found.rows} == {"no walk"}
-    assert str(found).endswith("ibp: no walk")
+    assert str(found).endswith("ibp: intervals alone, no walk")
+    own = boundgraph.compile(networks.build("deep"), boundgraph.method("ibp")).report()
+    assert str(own).endswith("these passes: intervals alone, no walk")
 
 
 def test_batch_norm_is_what_it_was_written_as(networks: ModuleType) -> None:
