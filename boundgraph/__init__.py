@@ -17,12 +17,15 @@ from boundgraph.methods import method, methods
 from boundgraph.module import BoundedModule
 from boundgraph.operator import Operator, register
 from boundgraph.regions import Box, LpBall, Region
+from boundgraph.scalar.activation import activation
+from boundgraph.scalar.facts import ActivationError
 from boundgraph.specification import margin_spec
 from boundgraph.values import Bounds, Interval
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ActivationError",
     "BoundedModule",
     "BoundgraphError",
     "Bounds",
@@ -36,6 +39,7 @@ __all__ = [
     "Region",
     "RegionError",
     "UnsupportedOperatorError",
+    "activation",
     "compile",
     "margin_spec",
     "method",

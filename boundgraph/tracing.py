@@ -16,9 +16,10 @@ from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
 from boundgraph.errors import CaptureError
-from boundgraph.layers.registry import forward_of
+from boundgraph.layers.registry import call_of
 from boundgraph.locations import user_frame
 from boundgraph.operator import Several, rule_of
+from boundgraph.whole_functions import whole_functions
 
 
 class Constants(nn.Module):
@@ -94,7 +95,7 @@ class _LiveTracer(fx.Tracer):
         return super().create_arg(a)
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        output = super().call_module(m, forward_of(m, forward), args, kwargs)
+        output = super().call_module(m, call_of(m, forward), args, kwargs)
         if _is_library(m) and isinstance(output, fx.Proxy):
             output.node.meta.setdefault("layer", _layer_name(self.path_of_module(m), m))
         return output
@@ -198,7 +199,7 @@ class Root(nn.Module):
 
 def trace(model: nn.Module, constants: Constants, inputs: Sequence[str]) -> fx.Graph:
     """The graph of `model` with the named inputs as placeholders; the model stays as it is."""
-    with undisturbed(model), no_randomness():
+    with undisturbed(model), no_randomness(), whole_functions(model):
         return _LiveTracer(constants, inputs).trace(Root(model))
 
 

@@ -98,6 +98,7 @@ def derived(
         relax=relax,
         unstable=unstable,
         spellings=tuple(dict.fromkeys(known)),
+        elementwise=True,
     )
 
 
