@@ -14,6 +14,7 @@ from torch.fx import GraphModule
 
 from boundgraph import cost as costs
 from boundgraph import drawing, losses, operator, plans
+from boundgraph import report as reports
 from boundgraph.capture import Constants
 from boundgraph.errors import BoundgraphError, GraphError, PrecisionError, RegionError, UnsupportedOperatorError
 from boundgraph.memory import keep_freed_blocks
@@ -21,6 +22,7 @@ from boundgraph.methods import Pipeline, method
 from boundgraph.ops import linear
 from boundgraph.plans import Plan
 from boundgraph.regions import Limit, LpBall, Region
+from boundgraph.report import Report
 from boundgraph.specification import batched_spec, margin_spec
 from boundgraph.values import Interval
 from passes import loss
@@ -243,6 +245,15 @@ class BoundedModule(nn.Module):
     def primal(self) -> GraphModule:
         """The canonical graph of the model itself; callable like the model, of whose result it gives the tensors."""
         return self.plan().primal
+
+    def report(self, *, regions: Sequence[str] | None = None) -> Report:
+        """Print, and return, which rules bound each perturbed value of the model, and where they are not exact.
+
+        regions: as for `plan`. Nothing falls back unseen: what has an interval and no linear bounds is named.
+        """
+        report = reports.of(self.plan(regions=regions), self.method if isinstance(self.method, str) else "these passes")
+        print(report)
+        return report
 
     def print_tabular(self) -> None:
         """Print the emitted graph as a table: kind, name, operator rule, arguments."""

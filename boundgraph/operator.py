@@ -246,3 +246,9 @@ def of_upstream_alone(gradient: Callable[..., Any]) -> Callable[..., Any]:
 
 def registered() -> tuple[Operator, ...]:
     return tuple(_BY_FORWARD.values())
+
+
+def rewrites() -> tuple[Alias | Expansion | Several, ...]:
+    """What becomes of calls that are no operators."""
+    rules = {id(rule): rule for rule in _BY_SPELLING.values() if not isinstance(rule, Operator)}
+    return tuple(rules.values())

@@ -10,6 +10,7 @@ from torch import Tensor, fx
 
 from boundgraph import operator
 from boundgraph.operator import Alias, Expansion, Operator, Parts, Random, Refused, Several
+from boundgraph.spelling import written
 from passes.graphs import ancestors, emit, mapped
 
 
@@ -169,10 +170,4 @@ def spelling(node: fx.Node) -> str:
     """What the user wrote."""
     if "spelling" in node.meta:
         return node.meta["spelling"]
-    if node.op == "call_method":
-        return f"x.{node.target}()"
-    if node.target is getattr:
-        return f"x.{node.args[1]}"
-    name = getattr(node.target, "__name__", str(node.target))
-    module = (getattr(node.target, "__module__", None) or "").lstrip("_")
-    return f"{module}.{name}" if module else name
+    return f"x.{node.args[1]}" if node.target is getattr else written(node.target)

@@ -30,6 +30,11 @@ def written_as(*kinds: type[nn.Module]) -> Callable[[Forward], Forward]:
     return declare
 
 
+def written_out_layers() -> dict[type[nn.Module], Forward]:
+    """The kinds of layers, and what is traced in place of their forward."""
+    return dict(_FORWARDS)
+
+
 def forward_of(layer: nn.Module, forward: Forward) -> Forward:
     """What to trace in place of `forward`, the call of a layer."""
     mro: tuple[Any, ...] = type(layer).__mro__
