@@ -118,7 +118,7 @@ def _upper_line_gradient(
     """The intercept, f - slope x at its largest, moves with the slope and with the end at which that is (envelope
     theorem). So does the slope: as that of a secant, of which a tangent through the left end is the steepest."""
     (of_slope, of_intercept, *_), (slope, _, anchor, touch) = upstream, results
-    flat, width = _takes_middle(low, high), high - low
+    flat, width = anchor.sub((low + high) * 0.5).eq_(0), high - low
     bend = shape.curvature_at((low + high) * 0.5) * 0.5
     beyond_low, beyond_high = slope - shape.slope_at(low), shape.slope_at(high) - slope
     by_low = torch.lerp(beyond_low / (anchor - low + flat), bend, flat)
@@ -136,14 +136,15 @@ def _upper_line_gradient(
 def _upper_line(shape: Shape, low: Tensor, high: Tensor) -> tuple[Tensor, ...]:
     """The line's slope and intercept, the point that gives the slope, and the point where the line touches.
 
-    Slope: of a tangent where the function is concave, of the chord where that lies above, else of the tangent through
-    the left end.
+    Slope: of the tangent in the middle where that lies above, as it does where the function is concave; of the chord
+    where that does; else of the tangent through the left end. So the line is lowest in the middle, and the area least.
     """
-    at_low, at_high = shape.function(low), shape.function(high)
-    flat = _takes_middle(low, high)
+    at_low, at_high, tangent = shape.function(low), shape.function(high), _tangent_point(shape, low)
+    # sound: a tangent right of the one through the left end passes above that end
+    flat = torch.maximum(_takes_middle(low, high), positive((low + high) * 0.5 - tangent))
     chord = (at_high - at_low) / (high - low + flat)
     curved = torch.maximum(flat, positive(chord - shape.slope_at(high)))
-    anchor = torch.lerp(torch.minimum(_tangent_point(shape, low), high), (low + high) * 0.5, flat)
+    anchor = torch.lerp(torch.minimum(tangent, high), (low + high) * 0.5, flat)
     slope = torch.lerp(chord, shape.slope_at(anchor), curved)
     # sound: f(x) - m x is largest at an end or at the point right of 0 where f' = m; clamping that point to the
     # interval yields an end when it lies outside

@@ -19,7 +19,7 @@ from boundgraph.scalar.inverse import one_thread
 if TYPE_CHECKING:
     from boundgraph.scalar.lines import Rules
 
-_GRID, _NEAREST, _FARTHEST, _STEPS = 96, 1e-3, 1e5, 36
+_GRID, _NEAREST, _FARTHEST, _STEPS = 192, 1e-3, 1e5, 36
 
 
 class SlopeTable:
