@@ -35,7 +35,9 @@ def unstable(x: Interval, negative_slope: float = 0.01) -> Tensor:
     return (x.lower < 0) & (x.upper > 0)
 
 
-def _rrelu(input: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, generator: Any = None) -> tuple:
+def _rrelu(
+    input: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, generator: Any = None
+) -> tuple:
     if training:
         raise Random("rrelu in train mode is random and has no bounds; call .eval()")
     return input, (lower + upper) / 2
@@ -50,8 +52,10 @@ LEAKY_RELU = register(
         unstable=unstable,
         spellings=(
             *(F.leaky_relu, F.leaky_relu_, aten.leaky_relu.default, aten.leaky_relu_.default),
-            *((spelling, _rrelu) for spelling in (
-                F.rrelu, F.rrelu_, torch.rrelu, aten.rrelu.default, aten.rrelu_.default)),
+            *(
+                (spelling, _rrelu)
+                for spelling in (F.rrelu, F.rrelu_, torch.rrelu, aten.rrelu.default, aten.rrelu_.default)
+            ),
         ),
     )
 )

@@ -36,9 +36,12 @@ def precise(bits: int = PRECISION) -> Iterator[None]:
 
 def ball(value: Any) -> Ball:
     """The enclosure of an exact number, as thin as the precision allows."""
-    if isinstance(value, sympy.Expr):
-        return enclose(value, None)
-    return iv.mpf(value)
+    return _of_number(value, iv.prec) if isinstance(value, sympy.Expr) else iv.mpf(value)
+
+
+@cache
+def _of_number(value: sympy.Expr, precision: int) -> Ball:
+    return enclose(value, None)
 
 
 def between(lower: Any, upper: Any) -> Ball:

@@ -35,8 +35,22 @@ class Rules:
         self.shape, self.period = shape, period
         self.inverses = tuple(InverseSlope(piece) for piece in shape.curved)
 
+    @cached_property
+    def pole_at_zero(self) -> bool:
+        """Whether the domain begins at 0 with a pole, where floats have two zeros and the function two infinities."""
+        values = self.shape.function(torch.tensor([0.0, -0.0], dtype=torch.float64))
+        return self.shape.domain[0] == 0 and bool(values.isinf().all()) and bool(values[0] != values[1])
+
     def interval(self, x: Interval) -> Interval:
-        """The exact range: the function is monotone between the points at which it is looked at."""
+        """The exact range; all numbers where a pole is touched, since the two zeros of floats have different values."""
+        found = self._range(x)
+        if not self.pole_at_zero:
+            return found
+        touched = x.lower <= 0
+        return Interval(found.lower.masked_fill(touched, -math.inf), found.upper.masked_fill(touched, math.inf))
+
+    def _range(self, x: Interval) -> Interval:
+        """The function is monotone between the points at which it is looked at."""
         shape, at_low, at_high = self.shape, self.shape.function(x.lower), self.shape.function(x.upper)
         shift = self.shift(x.lower)
         if shape.rising is not None:
@@ -84,6 +98,8 @@ class Rules:
         for jump in self.shape.jumps:
             at = jump.at + shift
             before, after = (low < at) & (at <= high), (low <= at) & (at < high)
+            if math.isinf(jump.left) or math.isinf(jump.right):  # -0 lies at the other side of a pole at 0
+                before = after = (low <= at) & (at <= high)
             if self.period is not None:
                 # sound: the shift is rounded, and with it the place of the pole; but a function that rises between its
                 # poles falls from end to end, if and only if a pole lies between ends less than a period apart
