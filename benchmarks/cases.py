@@ -72,6 +72,7 @@ _SCALAR = [
                                           "softshrink", "hardshrink")),
     ("gelu", "F.gelu(x, approximate='tanh')"),
     ("hardtanh", "F.relu6(x)"),
+    ("prelu", "F.prelu(x, fixed(6))"),
     ("threshold", "F.threshold(x, 0.5, 0.25)"),
     ("clamp", "x.clamp(-0.5, 1.0)"),
     ("pow", "x ** 2"),

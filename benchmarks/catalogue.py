@@ -14,7 +14,6 @@ from typing import Annotated, Any
 
 import typer
 
-import boundgraph
 from benchmarks import tightness
 from benchmarks.rooms import FAMILIES, OTHERS, family, own_operators, room_of, table
 from benchmarks.run import RESULTS, ROOT, load
@@ -41,9 +40,9 @@ calls is supported, `nn.ReLU()` as well as your own.
 - **linear bounds** - what a CROWN walk meets. *exact*: a linear operator, the walk takes its adjoint. *lines*: for each
   element one below and one above; *derived* from the formula of the function, with everything else about it. *planes*:
   linear functions of several elements. *two constants*: the interval alone, where a walk ends.
-- **held to** - a scalar function has a *formula*, a sympy expression: what is derived follows from it, the rest is
-  compared with it{proof}. All operators are held to the laws of `boundgraph.testing` by the test named last, and
-  [measured against attacks](tightness.md).
+- **proof** - *proved*: by interval arithmetic (`boundgraph.prove`), what the rules of a scalar function rest on, on the
+  whole line, and the rules themselves on many intervals. All operators are held to the laws of `boundgraph.testing` by
+  the test named last, and [measured against attacks](tightness.md).
 
 For a model of yours, `bounded.report()` tells [the same node by node](inspecting.md#which-rules-bound-it).
 """
@@ -69,13 +68,12 @@ def catalogue() -> str:
             families.setdefault(family(room), []).append(op)
     others = rewrites()
     composite = [rule for rule in others if isinstance(rule, Expansion | Several)]
-    proof = "; *proved* means by `boundgraph.prove`, with interval arithmetic" if _provable() else ""
     counts = {"operators": len(own_operators()), "rewrites": len(composite), "layers": len(written_out_layers())}
-    parts = [PREAMBLE.format(proof=proof, **counts)]
+    parts = [PREAMBLE.format(**counts)]
     for name in (*FAMILIES, OTHERS):
         if name in families:
             rows = map(_operator_row, sorted(families[name], key=lambda op: op.name))
-            header = ("operator", "written", "bounds in", "interval", "linear bounds", "held to", "test")
+            header = ("operator", "written", "bounds in", "interval", "linear bounds", "proof", "test")
             parts.append(f"## {name}\n\n{table(header, rows)}")
     for title, kind in (("Written out in other calls", Expansion), ("Of several parts, each a call", Several)):
         parts.append(f"## {title}\n\n{_rewrites([rule for rule in composite if isinstance(rule, kind)])}")
@@ -94,16 +92,12 @@ def _operator_row(op: Operator) -> tuple[str, ...]:
         operands += f" → {taken}"
     link = f"[{op.name}](../boundgraph/ops/{room}.py)"
     test = f"[test_{room}](../tests/ops/test_{room}.py)"
-    return link, spellings(op.adapters), operands, interval_bounds(op), linear_bounds(op), _held_to(op), test
+    return link, spellings(op.adapters), operands, interval_bounds(op), linear_bounds(op), _proof(op), test
 
 
-def _held_to(op: Operator) -> str:
-    scalar = is_derived(op) or op.definition is not None
-    return ("proved" if _provable() else "formula") if scalar else ""
-
-
-def _provable() -> bool:
-    return "prove" in vars(boundgraph)
+def _proof(op: Operator) -> str:
+    proven = is_derived(op) or (op.definition is not None and op.relax is not None)  # those of tests/test_proof.py
+    return "[proved](../tests/test_proof.py)" if proven else ""
 
 
 def spellings(targets: Iterable[Any]) -> str:

@@ -12,7 +12,7 @@ from boundgraph import ops
 from boundgraph.operator import Operator, registered
 
 FAMILIES = {
-    "Activations and other scalar functions": ("abs", "activations", "leaky_relu", "relu", "sigmoid", "tanh"),
+    "Activations and other scalar functions": ("abs", "activations", "leaky_relu", "prelu", "relu", "sigmoid", "tanh"),
     "Sums and products": (
         "add", "addcmul", "div", "einsum", "linear", "matmul", "matrix_product", "mul", "neg", "product",
         "similarity", "sub",
