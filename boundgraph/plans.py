@@ -110,7 +110,7 @@ def build(captured: GraphModule, pipeline: Pipeline, request: Request, backend: 
 
 
 def located(plan: Plan, error: GraphError, values: Sequence[Any]) -> GraphError:
-    """The error of a rule, which knows numbers and shapes alone, with the place in the model: the plan runs once more."""
+    """The error of a rule, which knows shapes and numbers alone, with its place in the model: the plan runs again."""
     finding = _Finding(plan.module)
     with torch.no_grad(), suppress(GraphError):
         finding.run(*values)

@@ -54,18 +54,16 @@ def kinked(x: Interval, left_slope: float | Tensor, choice: str) -> Relaxation:
     # a stable neuron has low = 0 or high = 0, and the formula gives its own slope with intercept 0
     slope = torch.where(width == 0, 1.0, (high - left_slope * low) / torch.where(width == 0, 1.0, width))
     # sound: the chord through (low, f(low)) and (high, high) lies above a convex, below a concave function
-    chord = Line(slope, high * (1 - slope))
-    through_zero = Line(_slope_at_kink(low, high, slope, left_slope, choice))
+    above_zero = high * (1 - slope)
+    chord, through_zero = Line(slope, above_zero), Line(_slope_at_kink(low, high, slope, left_slope, choice))
     if not isinstance(left_slope, Tensor):
         return Relaxation(through_zero, chord) if left_slope <= 1 else Relaxation(chord, through_zero)
     # sound: each is convex or concave for itself; for a NaN slope neither line is a number
     convex, undecided = left_slope <= 1, 0 * left_slope
-    lines = through_zero.slope + undecided, chord.slope + undecided
-    first, second = torch.where(convex, *lines), torch.where(convex, *reversed(lines))
-    nothing = torch.zeros_like(chord.intercept)
+    one, other, nothing = through_zero.slope + undecided, slope + undecided, torch.zeros_like(above_zero)
     return Relaxation(
-        Line(first, torch.where(convex, nothing, chord.intercept)),
-        Line(second, torch.where(convex, chord.intercept, nothing)),
+        Line(torch.where(convex, one, other), torch.where(convex, nothing, above_zero)),
+        Line(torch.where(convex, other, one), torch.where(convex, above_zero, nothing)),
     )
 
 

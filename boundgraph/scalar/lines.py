@@ -81,8 +81,8 @@ class Rules:
             low, high = x.lower.min().item(), x.upper.max().item()
             limits = [f"x >= {start:g}"] * math.isfinite(start) + [f"x <= {end:g}"] * math.isfinite(end)
             raise DomainError(
-                f"{name} has real values for {' and '.join(limits)}, but the bounds of its operand range from {low:.4g} to "
-                f"{high:.4g}. Where the operand itself stays inside, clamp it or use a tighter method"
+                f"{name} has real values for {' and '.join(limits)}, but the bounds of its operand range from "
+                f"{low:.4g} to {high:.4g}. Where the operand itself stays inside, clamp it or use a tighter method"
             )
         return x
 
