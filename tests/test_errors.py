@@ -271,8 +271,8 @@ GEOMETRY: dict[str, tuple[Callable, str]] = {
         "Keep x.shape[0] first, e.g. x.flatten(1)."),
     "transposed batch": (
         lambda self, x: self.fc1(x).transpose(0, 1),
-        "transpose(0, 1) over dimension 0 mixes examples of the batch, so it has no per-example bounds; name the dimensions "
-        "to use, among 1..1"),
+        "transposing a value of shape (2, 3) moves dimension 0, which must stay the batch: bounds are computed per "
+        "example, and it has no third dimension to treat alike before and after"),
 }  # fmt: skip
 
 
