@@ -42,8 +42,8 @@ def interval_between(function: Function, x: Interval, turning_points: Sequence[f
     return Interval(lower, upper)
 
 
-def kinked(x: Interval, left_slope: float, choice: str) -> Relaxation:
-    """Lines around max-like functions: x for x >= 0, left_slope * x for x < 0.
+def kinked(x: Interval, left_slope: float | Tensor, choice: str) -> Relaxation:
+    """Lines around max-like functions: x for x >= 0, left_slope * x for x < 0; a tensor of slopes broadcasts against x.
 
     On the convex side any line through 0 with a slope between the two pieces is sound. `choice` picks it where the
     interval contains the kink: "adaptive" follows the longer side (least area, Zhang et al. 2018), "zero" the left
@@ -56,10 +56,17 @@ def kinked(x: Interval, left_slope: float, choice: str) -> Relaxation:
     # sound: the chord through (low, f(low)) and (high, high) lies above a convex, below a concave function
     chord = Line(slope, high * (1 - slope))
     through_zero = Line(_slope_at_kink(low, high, slope, left_slope, choice))
+    if isinstance(left_slope, Tensor):
+        at_zero = Line(through_zero.slope, torch.zeros_like(low))
+        return Relaxation(_either(left_slope <= 1, at_zero, chord), _either(left_slope <= 1, chord, at_zero))
     return Relaxation(through_zero, chord) if left_slope <= 1 else Relaxation(chord, through_zero)
 
 
-def _slope_at_kink(low: Tensor, high: Tensor, chord: Tensor, left_slope: float, choice: str) -> Tensor:
+def _either(condition: Tensor, one: Line, other: Line) -> Line:
+    return Line(*(torch.where(condition, *parts) for parts in zip(one, other, strict=True)))
+
+
+def _slope_at_kink(low: Tensor, high: Tensor, chord: Tensor, left_slope: float | Tensor, choice: str) -> Tensor:
     if choice == "same":
         return chord
     if choice == "adaptive":
