@@ -167,6 +167,10 @@ def save(path: Path, rows: Iterable[Row], settings: Row, **more: Row) -> None:
     for name, facts in more.items():
         more[name] = {**document.get(name, {}), **facts}
     document.update(machine=machine(), settings=settings, **more, rows=[*kept, *new.values()])
+    written(path, document)
+
+
+def written(path: Path, document: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 

@@ -57,13 +57,15 @@ def kinked(x: Interval, left_slope: float | Tensor, choice: str) -> Relaxation:
     chord = Line(slope, high * (1 - slope))
     through_zero = Line(_slope_at_kink(low, high, slope, left_slope, choice))
     if isinstance(left_slope, Tensor):
-        at_zero = Line(through_zero.slope, torch.zeros_like(low))
-        return Relaxation(_either(left_slope <= 1, at_zero, chord), _either(left_slope <= 1, chord, at_zero))
+        convex = left_slope <= 1
+        pairs = ((through_zero, chord), (chord, through_zero))
+        return Relaxation(*(_either(convex, *pair) for pair in pairs))
     return Relaxation(through_zero, chord) if left_slope <= 1 else Relaxation(chord, through_zero)
 
 
 def _either(condition: Tensor, one: Line, other: Line) -> Line:
-    return Line(*(torch.where(condition, *parts) for parts in zip(one, other, strict=True)))
+    first, second = (torch.zeros_like(line.slope) if line.intercept is None else line.intercept for line in (one, other))
+    return Line(torch.where(condition, one.slope, other.slope), torch.where(condition, first, second))
 
 
 def _slope_at_kink(low: Tensor, high: Tensor, chord: Tensor, left_slope: float | Tensor, choice: str) -> Tensor:

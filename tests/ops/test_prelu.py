@@ -28,7 +28,9 @@ def test_laws_for_each_channel(shape: tuple[int, ...]) -> None:
 
 def test_modules() -> None:
     shared, weight = nn.PReLU(), nn.PReLU(4, init=-0.3).weight.detach()
-    check_operator(PRELU, cases=[(Perturbed(2, 4, 3), torch.full((4,), 0.2))], calls=[lambda x: F.prelu(x, weight), shared])
+    check_operator(
+        PRELU, cases=[(Perturbed(2, 4, 3), torch.full((4,), 0.2))], calls=[lambda x: F.prelu(x, weight), shared]
+    )
 
 
 def test_same_lines_as_leaky_relu() -> None:
