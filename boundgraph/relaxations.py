@@ -89,16 +89,23 @@ class Shape(NamedTuple):
     slope_at: Function
     curvature_at: Function
     point_with_slope: Function
+    steepest: bool
 
 
 def s_shaped(
-    function: Function, slope_at: Function, curvature_at: Function, point_with_slope: Function, x: Interval
+    function: Function,
+    slope_at: Function,
+    curvature_at: Function,
+    point_with_slope: Function,
+    x: Interval,
+    steepest: bool = False,
 ) -> Relaxation:
     """Lines around a rising function, convex below 0, concave above, whose slope is even.
 
-    slope_at, curvature_at: f' and f''. point_with_slope: the x >= 0 with f'(x) = slope.
+    They leave the least area. slope_at, curvature_at: f' and f''. point_with_slope: the x >= 0 with f'(x) = slope.
+    steepest: where the function bends both ways, take the tangents through the ends instead.
     """
-    shape = Shape(function, slope_at, curvature_at, point_with_slope)
+    shape = Shape(function, slope_at, curvature_at, point_with_slope, steepest)
     slope, intercept, *_ = _upper_line(shape, x.lower, x.upper)
     below, under, *_ = _upper_line(shape._replace(function=_turned(function)), -x.upper, -x.lower)
     # sound: f(x) = -turned(-x) >= -(line above `turned` at -x)
@@ -115,10 +122,11 @@ def _upper_line_gradient(
     upstream: list[Tensor], results: tuple[Tensor, ...], shape: Shape, low: Tensor, high: Tensor
 ) -> tuple[None, Tensor, Tensor]:
     """The intercept, f - slope x at its largest, moves with the slope and with the end at which that is (envelope
-    theorem). So does the slope: as that of a secant, of which a tangent through the left end is the steepest."""
+    theorem). So does the slope: as that of the tangent in the middle, or as that of a secant, of which a tangent through
+    the left end is the steepest."""
     (of_slope, of_intercept, *_), (slope, _, anchor, touch) = upstream, results
-    flat, width = _takes_middle(low, high), high - low
-    bend = shape.curvature_at((low + high) * 0.5) * 0.5
+    middle, width = (low + high) * 0.5, high - low
+    flat, bend = (anchor - middle).eq_(0), shape.curvature_at(middle) * 0.5
     beyond_low, beyond_high = slope - shape.slope_at(low), shape.slope_at(high) - slope
     by_low = torch.lerp(beyond_low / (anchor - low + flat), bend, flat)
     by_high = torch.lerp(beyond_high.relu() / (width + flat), bend, flat)
@@ -135,14 +143,16 @@ def _upper_line_gradient(
 def _upper_line(shape: Shape, low: Tensor, high: Tensor) -> tuple[Tensor, ...]:
     """The line's slope and intercept, the point that gives the slope, and the point where the line touches.
 
-    Slope: of a tangent where the function is concave, of the chord where that lies above, else of the tangent through
-    the left end.
+    Slope: of the chord where that lies above, else of the tangent in the middle if that lies above, which leaves the
+    least area of all lines, else of the tangent through the left end, which touches right of the middle.
     """
-    at_low, at_high = shape.function(low), shape.function(high)
+    at_low, at_high, middle = shape.function(low), shape.function(high), (low + high) * 0.5
     flat = _takes_middle(low, high)
     chord = (at_high - at_low) / (high - low + flat)
     curved = torch.maximum(flat, positive(chord - shape.slope_at(high)))
-    anchor = torch.lerp(torch.minimum(_tangent_point(shape, low), high), (low + high) * 0.5, flat)
+    tangent = _tangent_point(shape, low)
+    anchor = torch.minimum(tangent if shape.steepest else torch.maximum(tangent, middle), high)
+    anchor = torch.lerp(anchor, middle, flat)
     slope = torch.lerp(chord, shape.slope_at(anchor), curved)
     # sound: f(x) - m x is largest at an end or at the point right of 0 where f' = m; clamping that point to the
     # interval yields an end when it lies outside
@@ -173,7 +183,7 @@ def _tangent_point(shape: Shape, low: Tensor) -> Tensor:
 
     Newton's steps find it without gradient; one more adds the gradient that the implicit function theorem gives.
     """
-    function, slope_at, curvature_at, _ = shape
+    function, slope_at, curvature_at, *_ = shape
     left = low.clamp(max=0)
 
     def excess(point: Tensor) -> Tensor:
