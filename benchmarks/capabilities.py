@@ -18,9 +18,10 @@ from benchmarks.operators import Applied
 from benchmarks.pages import joined, markdown, taken
 from benchmarks.peer import BACKENDS, beyond, first_line, sampled
 from benchmarks.run import RESULTS, ROOT, load, machine, written
+from benchmarks.tightness import ROUNDING
 
 METHODS = ("ibp", "crown")
-BATCH, EPS, POINTS, ROUNDING = 3, 0.05, 400, 1e-9
+BATCH, EPS, POINTS = 3, 0.05, 400
 
 Row = dict[str, Any]
 

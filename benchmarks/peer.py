@@ -53,9 +53,11 @@ def theirs(model: nn.Module, inputs: Inputs) -> Callable[..., Ends]:
         SkippedError: auto_LiRPA cannot be imported.
     """
     library, ball_class = auto_lirpa_imported()
+    training = model.training
     with quiet():
         bounded = library.BoundedModule(model, inputs)
-        bounded.train(model.training)
+        for module in (bounded, model):  # it leaves the model in train mode
+            module.train(training)
 
     def bounds(inputs: Inputs, eps: float, method: str) -> Ends:
         balls = tuple(library.BoundedTensor(x, ball_class(norm=float("inf"), eps=eps)) for x in inputs)

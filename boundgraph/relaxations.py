@@ -64,8 +64,8 @@ def kinked(x: Interval, left_slope: float | Tensor, choice: str) -> Relaxation:
 
 
 def _either(condition: Tensor, one: Line, other: Line) -> Line:
-    first, second = (torch.zeros_like(line.slope) if line.intercept is None else line.intercept for line in (one, other))
-    return Line(torch.where(condition, one.slope, other.slope), torch.where(condition, first, second))
+    intercepts = [torch.zeros_like(line.slope) if line.intercept is None else line.intercept for line in (one, other)]
+    return Line(torch.where(condition, one.slope, other.slope), torch.where(condition, intercepts[0], intercepts[1]))
 
 
 def _slope_at_kink(low: Tensor, high: Tensor, chord: Tensor, left_slope: float | Tensor, choice: str) -> Tensor:
@@ -122,8 +122,8 @@ def _upper_line_gradient(
     upstream: list[Tensor], results: tuple[Tensor, ...], shape: Shape, low: Tensor, high: Tensor
 ) -> tuple[None, Tensor, Tensor]:
     """The intercept, f - slope x at its largest, moves with the slope and with the end at which that is (envelope
-    theorem). So does the slope: as that of the tangent in the middle, or as that of a secant, of which a tangent through
-    the left end is the steepest."""
+    theorem). So does the slope: as that of the tangent in the middle, or of a secant, of which a tangent through the
+    left end is the steepest."""
     (of_slope, of_intercept, *_), (slope, _, anchor, touch) = upstream, results
     middle, width = (low + high) * 0.5, high - low
     flat, bend = (anchor - middle).eq_(0), shape.curvature_at(middle) * 0.5

@@ -42,7 +42,7 @@ def relax(x: Interval) -> Relaxation:
 
 
 def steepest(x: Interval) -> Relaxation:
-    """Where the sigmoid bends both ways, the lines through the ends, which are steeper than those with the least area."""
+    """Where the sigmoid bends both ways, the lines through the ends, steeper than those with the least area."""
     return s_shaped(torch.sigmoid, slope_at, curvature_at, point_with_slope, x, steepest=True)
 
 
