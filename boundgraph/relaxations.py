@@ -42,8 +42,8 @@ def interval_between(function: Function, x: Interval, turning_points: Sequence[f
     return Interval(lower, upper)
 
 
-def kinked(x: Interval, left_slope: float | Tensor, choice: str) -> Relaxation:
-    """Lines around max-like functions: x for x >= 0, left_slope * x for x < 0; a tensor of slopes broadcasts against x.
+def kinked(x: Interval, left_slope: float, choice: str) -> Relaxation:
+    """Lines around max-like functions: x for x >= 0, left_slope * x for x < 0.
 
     On the convex side any line through 0 with a slope between the two pieces is sound. `choice` picks it where the
     interval contains the kink: "adaptive" follows the longer side (least area, Zhang et al. 2018), "zero" the left
@@ -56,19 +56,10 @@ def kinked(x: Interval, left_slope: float | Tensor, choice: str) -> Relaxation:
     # sound: the chord through (low, f(low)) and (high, high) lies above a convex, below a concave function
     chord = Line(slope, high * (1 - slope))
     through_zero = Line(_slope_at_kink(low, high, slope, left_slope, choice))
-    if isinstance(left_slope, Tensor):
-        convex = left_slope <= 1
-        pairs = ((through_zero, chord), (chord, through_zero))
-        return Relaxation(*(_either(convex, *pair) for pair in pairs))
     return Relaxation(through_zero, chord) if left_slope <= 1 else Relaxation(chord, through_zero)
 
 
-def _either(condition: Tensor, one: Line, other: Line) -> Line:
-    intercepts = [torch.zeros_like(line.slope) if line.intercept is None else line.intercept for line in (one, other)]
-    return Line(torch.where(condition, one.slope, other.slope), torch.where(condition, intercepts[0], intercepts[1]))
-
-
-def _slope_at_kink(low: Tensor, high: Tensor, chord: Tensor, left_slope: float | Tensor, choice: str) -> Tensor:
+def _slope_at_kink(low: Tensor, high: Tensor, chord: Tensor, left_slope: float, choice: str) -> Tensor:
     if choice == "same":
         return chord
     if choice == "adaptive":
@@ -89,23 +80,16 @@ class Shape(NamedTuple):
     slope_at: Function
     curvature_at: Function
     point_with_slope: Function
-    steepest: bool
 
 
 def s_shaped(
-    function: Function,
-    slope_at: Function,
-    curvature_at: Function,
-    point_with_slope: Function,
-    x: Interval,
-    steepest: bool = False,
+    function: Function, slope_at: Function, curvature_at: Function, point_with_slope: Function, x: Interval
 ) -> Relaxation:
     """Lines around a rising function, convex below 0, concave above, whose slope is even.
 
-    They leave the least area. slope_at, curvature_at: f' and f''. point_with_slope: the x >= 0 with f'(x) = slope.
-    steepest: where the function bends both ways, take the tangents through the ends instead.
+    slope_at, curvature_at: f' and f''. point_with_slope: the x >= 0 with f'(x) = slope.
     """
-    shape = Shape(function, slope_at, curvature_at, point_with_slope, steepest)
+    shape = Shape(function, slope_at, curvature_at, point_with_slope)
     slope, intercept, *_ = _upper_line(shape, x.lower, x.upper)
     below, under, *_ = _upper_line(shape._replace(function=_turned(function)), -x.upper, -x.lower)
     # sound: f(x) = -turned(-x) >= -(line above `turned` at -x)
@@ -122,11 +106,10 @@ def _upper_line_gradient(
     upstream: list[Tensor], results: tuple[Tensor, ...], shape: Shape, low: Tensor, high: Tensor
 ) -> tuple[None, Tensor, Tensor]:
     """The intercept, f - slope x at its largest, moves with the slope and with the end at which that is (envelope
-    theorem). So does the slope: as that of the tangent in the middle, or of a secant, of which a tangent through the
-    left end is the steepest."""
+    theorem). So does the slope: as that of a secant, of which a tangent through the left end is the steepest."""
     (of_slope, of_intercept, *_), (slope, _, anchor, touch) = upstream, results
-    middle, width = (low + high) * 0.5, high - low
-    flat, bend = (anchor - middle).eq_(0), shape.curvature_at(middle) * 0.5
+    flat, width = _takes_middle(low, high), high - low
+    bend = shape.curvature_at((low + high) * 0.5) * 0.5
     beyond_low, beyond_high = slope - shape.slope_at(low), shape.slope_at(high) - slope
     by_low = torch.lerp(beyond_low / (anchor - low + flat), bend, flat)
     by_high = torch.lerp(beyond_high.relu() / (width + flat), bend, flat)
@@ -143,16 +126,14 @@ def _upper_line_gradient(
 def _upper_line(shape: Shape, low: Tensor, high: Tensor) -> tuple[Tensor, ...]:
     """The line's slope and intercept, the point that gives the slope, and the point where the line touches.
 
-    Slope: of the chord where that lies above, else of the tangent in the middle if that lies above, which leaves the
-    least area of all lines, else of the tangent through the left end, which touches right of the middle.
+    Slope: of a tangent where the function is concave, of the chord where that lies above, else of the tangent through
+    the left end.
     """
-    at_low, at_high, middle = shape.function(low), shape.function(high), (low + high) * 0.5
+    at_low, at_high = shape.function(low), shape.function(high)
     flat = _takes_middle(low, high)
     chord = (at_high - at_low) / (high - low + flat)
     curved = torch.maximum(flat, positive(chord - shape.slope_at(high)))
-    tangent = _tangent_point(shape, low)
-    anchor = torch.minimum(tangent if shape.steepest else torch.maximum(tangent, middle), high)
-    anchor = torch.lerp(anchor, middle, flat)
+    anchor = torch.lerp(torch.minimum(_tangent_point(shape, low), high), (low + high) * 0.5, flat)
     slope = torch.lerp(chord, shape.slope_at(anchor), curved)
     # sound: f(x) - m x is largest at an end or at the point right of 0 where f' = m; clamping that point to the
     # interval yields an end when it lies outside
@@ -183,7 +164,7 @@ def _tangent_point(shape: Shape, low: Tensor) -> Tensor:
 
     Newton's steps find it without gradient; one more adds the gradient that the implicit function theorem gives.
     """
-    function, slope_at, curvature_at, *_ = shape
+    function, slope_at, curvature_at, _ = shape
     left = low.clamp(max=0)
 
     def excess(point: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import nn
 
 pytest.importorskip("typer")
 
-from benchmarks import capabilities, operators, peer, run, tightness
+from benchmarks import capabilities, comparison, comparison_cases, peer, run
 
 
 @pytest.fixture(autouse=True)
@@ -23,8 +23,8 @@ def in_double() -> Iterator[None]:
 
 
 def test_tightness_of_an_operator() -> None:
-    rows = [row for setting in tightness.SETTINGS for row in tightness.measured("relu", setting, [0.1, 0.5], seed=0)]
-    assert len(rows) == 2 * sum(map(len, tightness.SETTINGS.values()))
+    rows = [row for setting in comparison.SETTINGS for row in comparison.measured("relu", setting, [0.1, 0.5], seed=0)]
+    assert len(rows) == 2 * sum(map(len, comparison.SETTINGS.values()))
     for row in rows:
         assert "boundgraph_outside" not in row
         assert row["boundgraph_width"] > 0
@@ -32,10 +32,10 @@ def test_tightness_of_an_operator() -> None:
 
 
 @pytest.mark.parametrize("name", ["log", "tan", "div"])
-@pytest.mark.parametrize("setting", tightness.SETTINGS)
+@pytest.mark.parametrize("setting", comparison.SETTINGS)
 def test_operands_stay_in_their_domain(name: str, setting: str) -> None:
-    case = operators.OPERATORS[name]
-    for models, boxes in tightness.questions(case, setting, [0.5, 1.0, 4.0], seed=1):
+    case = comparison_cases.OPERATORS[name]
+    for models, boxes in comparison.questions(case, setting, [0.5, 1.0, 4.0], seed=1):
         assert [box.radius for box in boxes] == ([0.5, 1.0] if setting != "deep" else [boxes[0].radius])
         model = models["boundgraph"]
         inner = model[:-3] if isinstance(model, nn.Sequential) else nn.Identity()
@@ -58,7 +58,7 @@ def test_page_of_tightness() -> None:
     rows = [asked("relu", "ibp", **both(1.0, 1.0)), asked("relu", "crown", **both(1.0, 2.0)),
             asked("elu", "crown", **alone), asked("gather", "crown", **both(1.0, 0.5, auto_LiRPA_outside=0.25))]  # fmt: skip
     settings = {"seeds": 1, "radii": [0.1], "batch": 2, "points": 3, "seconds": 4.0}
-    page = tightness.page({"machine": run.machine(), "settings": settings, "rows": rows})
+    page = comparison.page({"machine": run.machine(), "settings": settings, "rows": rows})
     assert "| relu | 1 | 2 | **0.500** | 0.500 | - | - | - | 0.500 | 0 | 0 | 0 |" in page
     assert "| elu | 0 | ValueError: not that |" in page
     assert "| gather | crown | bare | 1 of 1 | 0.25 |" in page
@@ -66,7 +66,7 @@ def test_page_of_tightness() -> None:
 
 
 def test_every_operator_of_the_comparison_runs() -> None:
-    for name, case in operators.OPERATORS.items():
+    for name, case in comparison_cases.OPERATORS.items():
         low, high = case.domain
         x = torch.rand(2, *case.shape) if low == -torch.inf else low + (high - low) * torch.rand(2, *case.shape)
         assert case.make()(x).shape[0] == 2, name

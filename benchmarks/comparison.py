@@ -1,4 +1,4 @@
-"""Widths of bounds, operator by operator, beside auto_LiRPA's: `python -m benchmarks.tightness`.
+"""Widths of bounds, operator by operator, beside auto_LiRPA's: `python -m benchmarks.comparison`.
 
 Each operator is bounded in three surroundings, on operands of a given radius:
 
@@ -22,7 +22,7 @@ import typer
 from torch import Tensor, nn
 
 from benchmarks.cell import SkippedError
-from benchmarks.operators import OPERATORS, Applied, Case
+from benchmarks.comparison_cases import OPERATORS, Applied, Case
 from benchmarks.pages import joined, markdown, taken
 from benchmarks.peer import BACKENDS, Ends, beyond, first_line, ours, sampled
 from benchmarks.run import RESULTS, ROOT, load, machine, written
@@ -190,7 +190,7 @@ def ratio(row: Row) -> float | None:
 
 PREAMBLE = """# Tightness, operator by operator
 
-<!-- written by `python -m benchmarks.tightness`; edit benchmarks/tightness.py instead -->
+<!-- written by `python -m benchmarks.comparison`; edit benchmarks/comparison.py instead -->
 
 Widths of our bounds over those of auto_LiRPA: below 1, ours are tighter. Each operator is bounded
 
@@ -206,7 +206,7 @@ are violated, there is no ratio.
 To repeat it, with auto_LiRPA importable:
 
 ```bash
-pip install -e '.[benchmarks]' && python -m benchmarks.tightness
+pip install -e '.[benchmarks]' && python -m benchmarks.comparison
 ```
 """
 
@@ -238,7 +238,7 @@ def page(document: dict[str, Any]) -> str:
         f"{{}}; seeds 0 to {settings['seeds'] - 1}, {settings['batch']} examples each, radii {radii} where the domain "
         f"allows, {settings['points']} points; {settings['seconds']:.0f} s in all"
     )
-    parts += ["## Where and when\n", taken("tightness", document["machine"], how)]
+    parts += ["## Where and when\n", taken("comparison", document["machine"], how)]
     return joined(parts)
 
 
@@ -310,15 +310,15 @@ def _unsound(rows: list[Row], names: list[str]) -> str:
 
 
 def main(
-    operator: Annotated[list[str], typer.Option(help="One of those in benchmarks/operators.py; all by default.")] = [],  # noqa: B006
+    operator: Annotated[list[str], typer.Option(help="One of those in benchmarks/comparison_cases.py; all by default.")] = [],  # noqa: B006
     seeds: Annotated[int, typer.Option(help="Weights and inputs per question.")] = SEEDS,
     radius: Annotated[list[float], typer.Option(help="Of the operand.")] = list(RADII),  # noqa: B006
     results: Annotated[Path, typer.Option(help="Folder of the JSON file.")] = RESULTS,
-    docs: Annotated[Path, typer.Option(help="Where tightness.md goes.")] = ROOT / "docs",
+    docs: Annotated[Path, typer.Option(help="Where comparison.md goes.")] = ROOT / "docs",
     anew: Annotated[bool, typer.Option(help="Measure; otherwise only write the page from what is stored.")] = True,
 ) -> None:
     """Compare widths, store them, and write the page."""
-    path, start = results / "tightness.json", time.perf_counter()
+    path, start = results / "comparison.json", time.perf_counter()
     rows: list[Row] = []
     torch.set_default_dtype(torch.float64)  # auto_LiRPA takes its tables and its constants in this
     for name in operator or OPERATORS if anew else ():
@@ -331,7 +331,7 @@ def main(
         seconds = (before["settings"]["seconds"] if before else 0.0) + time.perf_counter() - start
         settings = {"seeds": seeds, "radii": radius, "batch": BATCH, "points": POINTS, "seconds": seconds}
         written(path, {"machine": machine(), "settings": settings}, [*kept, *rows])
-    (docs / "tightness.md").write_text(page(load(path)), encoding="utf-8")
+    (docs / "comparison.md").write_text(page(load(path)), encoding="utf-8")
 
 
 def show(name: str, rows: list[Row]) -> None:
