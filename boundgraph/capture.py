@@ -18,9 +18,11 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx._lazy_graph_module import _LazyGraphModule
 from torch.fx.proxy import TraceError
+from torch.utils._pytree import tree_leaves
 
 from boundgraph.errors import CaptureError
 from boundgraph.locations import user_frame
+from boundgraph.structures import NoStructureError
 from boundgraph.tracing import Constants, Root, no_randomness, trace, undisturbed
 
 __all__ = ["Constants", "capture", "check_capture", "graph_module", "reads_metadata_only"]
@@ -38,6 +40,8 @@ def capture(model: nn.Module, constants: Constants, example_inputs: Sequence[Any
         graph = trace(model, constants, _input_names(model, example_inputs))
     except CaptureError:
         raise  # nothing that example inputs could cure
+    except NoStructureError as error:
+        raise CaptureError(f"{type(model).__name__} returns {error}") from error
     except Exception as error:
         if example_inputs is None:
             raise CaptureError(_tracing_failed(model, error)) from error
@@ -45,7 +49,6 @@ def capture(model: nn.Module, constants: Constants, example_inputs: Sequence[Any
 
         with undisturbed(model), no_randomness():
             graph = export_graph(model, constants, tuple(example_inputs), tracing_error=error)
-    _require_single_tensor_output(graph, model)
     _require_writable_names(graph, model)
     return _named_by_layer(graph)
 
@@ -83,15 +86,6 @@ def _tracing_failed(model: nn.Module, error: Exception) -> str:
     return "\n".join(lines)
 
 
-def _require_single_tensor_output(graph: fx.Graph, model: nn.Module) -> None:
-    result = graph.output_node().args[0]
-    if not isinstance(result, fx.Node):
-        raise CaptureError(
-            f"{type(model).__name__} returns {_kind(result)}; boundgraph bounds models that return one tensor. "
-            "Wrap the model in a module that returns the tensor you want bounds for."
-        )
-
-
 def _require_writable_names(graph: fx.Graph, model: nn.Module) -> None:
     """The graph is written out as Python, where `self.model.import` is no expression."""
     for node in graph.find_nodes(op="get_attr"):
@@ -101,13 +95,6 @@ def _require_writable_names(graph: fx.Graph, model: nn.Module) -> None:
                 f"{type(model).__name__} has a layer or tensor named {words[0]!r} ({node.target}), a Python keyword; "
                 "give it another name"
             )
-
-
-def _kind(result: Any) -> str:
-    if result is None:
-        return "None"
-    known = next((kind for kind in (tuple, list, dict) if isinstance(result, kind)), type(result))
-    return f"a {known.__name__}"
 
 
 def _named_by_layer(graph: fx.Graph) -> fx.Graph:
@@ -148,12 +135,22 @@ def check_capture(module: fx.GraphModule, model: nn.Module, example_inputs: Sequ
         expected = torch.func.functional_call(Root(model), _copies(state), tuple(_copies(example_inputs)))
         torch.manual_seed(0)
         found = torch.func.functional_call(module, _copies(state), tuple(_copies(example_inputs)))
-    if expected.shape != found.shape or not torch.allclose(expected, found, rtol=1e-4, atol=1e-5, equal_nan=True):
+    found, expected = ([leaf for leaf in tree_leaves(r) if isinstance(leaf, Tensor)] for r in (found, expected))
+    different = [(one, other) for one, other in zip(found, expected, strict=False) if not _agree(one, other)]
+    if different or len(found) != len(expected):
+        shapes = ", ".join(f"shapes {tuple(one.shape)} and {tuple(other.shape)}" for one, other in different[:1])
         raise CaptureError(
             f"the captured graph of {type(model).__name__} does not compute what the model computes on example_inputs "
-            f"(shapes {tuple(found.shape)} and {tuple(expected.shape)}). Tracing follows `isinstance(x, torch.Tensor)` "
+            f"({shapes or f'{len(found)} and {len(expected)} tensors'}). Tracing follows `isinstance(x, torch.Tensor)` "
             "and similar tests down the wrong branch; move such tests out of forward."
         )
+
+
+def _agree(one: Tensor, other: Tensor) -> bool:
+    """Up to rounding."""
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    return torch.allclose(one, other, rtol=1e-4, atol=1e-5, equal_nan=True)
 
 
 def _copies(values: Any) -> Any:

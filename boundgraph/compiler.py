@@ -23,7 +23,8 @@ def compile(
     The model is traced, and the passes of the method rewrite the trace into an augmented graph of bounds. No example
     input is needed unless the model decides on shapes; one compile serves every batch size, dtype and device.
 
-    model: any module that maps tensors, with the batch as dimension 0, to one tensor. method: a name out of `methods()`
+    model: any module that maps tensors, with the batch as dimension 0, to a tensor, or to a tuple, list, dict or other
+    pytree of tensors. method: a name out of `methods()`
     or a tuple of passes, such as `method("crown", slope="zero")`. example_inputs: for models that only `torch.export`
     can capture; the captured graph is then compared with the model on them. backend: "eager", or a `torch.compile`
     backend: for the kernels of walks, and on accelerators for whole graphs without a walk.

@@ -37,7 +37,7 @@ batch = sympy.Symbol("batch", integer=True, positive=True)
 
 
 class NodeCost(NamedTuple):
-    """What one node adds. part: "bounds", or "gradient" for a node of `plan.backward_graph`."""
+    """What one node adds. part: "bounds", or "gradient" for a node of `plan.backward_graphs`."""
 
     part: str
     kind: str
@@ -180,10 +180,11 @@ def _measure(
         bounds = _Run(plan.module, plan.graph, fake, counter, set())
         bounds.follow(inputs, [tuple(example.shape) for example in given])
         runs = [("bounds", bounds)]
-        if plan.backward_graph is not None:
-            gradient = _Run(plan.module, plan.backward_graph, fake, counter, bounds.seen)
+        distances = [value for node, value in bounds.env.items() if node.target is linear_forms.total]
+        for graph, distance in zip(plan.backward_graphs, distances, strict=bool(plan.backward_graphs)):
+            gradient = _Run(plan.module, graph, fake, counter, bounds.seen)
             with torch.no_grad():
-                gradient.follow(_received(plan.backward_graph, bounds), [])
+                gradient.follow(_received(graph, bounds, distance), [])
             runs.append(("gradient", gradient))
     # what the gradient is handed, the bounds have made
     found = [(part, run, node) for part, run in runs for node in run.flops if run is bounds or node.op != "placeholder"]
@@ -195,10 +196,9 @@ def _measure(
     )
 
 
-def _received(backward: fx.Graph, bounds: _Run) -> Iterator[Any]:
+def _received(backward: fx.Graph, bounds: _Run, distances: Tensor) -> Iterator[Any]:
     """What the gradient starts from: one number per row, and values of the walk by name."""
     by_name = {node.name: value for node, value in bounds.env.items()}
-    (distances,) = (value for node, value in bounds.env.items() if node.target is linear_forms.total)
     for node in backward.nodes:
         if node.op == "placeholder":
             yield torch.empty_like(distances) if node.name == "upstream" else by_name[node.name]

@@ -17,6 +17,10 @@ class GraphError(BoundgraphError):
     """A graph broke its grammar, or a rule met shapes for which no per-example bound exists."""
 
 
+class DomainError(GraphError):
+    """A region on which a function is bounded beyond where it has values, such as the logarithm below 0."""
+
+
 class RegionError(BoundgraphError, ValueError):
     """A region or specification that makes no sense: negative eps, lower above upper, a wrong shape."""
 

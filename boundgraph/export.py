@@ -10,10 +10,12 @@ import sympy
 import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, export
+from torch.utils._pytree import TreeSpec, tree_unflatten
 
 from boundgraph.errors import CaptureError
 from boundgraph.layers.registry import written_out
 from boundgraph.locations import user_frame
+from boundgraph.structures import NoStructureError, flattened
 
 
 def export_graph(
@@ -29,7 +31,7 @@ def export_graph(
     shapes = tuple({0: Dim.AUTO} if isinstance(value, Tensor) and value.dim() else None for value in inputs)
     try:
         with written_out(model):
-            exported = export(model, inputs, dynamic_shapes=shapes).module()
+            exported = export(model, inputs, dynamic_shapes=shapes)
     except Exception as error:
         raise CaptureError(
             f"{type(model).__name__} can be captured neither by tracing ({_first_line(tracing_error)})\n"
@@ -38,7 +40,7 @@ def export_graph(
             "  A decision on tensor values has no bounds: write it with torch.where on a constant condition, or "
             "register it as an operator."
         ) from error
-    return _as_traced(exported, model, constants)
+    return _as_traced(exported.module(), exported.call_spec.out_spec, model, constants)
 
 
 def _at_least_two(value: Any) -> Any:
@@ -51,11 +53,14 @@ def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
 
 
-def _as_traced(exported: fx.GraphModule, model: nn.Module, constants: Any) -> fx.Graph:
+def _as_traced(exported: fx.GraphModule, spec: TreeSpec, model: nn.Module, constants: Any) -> fx.Graph:
     """Copy the exported graph: weights become `model.<name>`, lifted tensors constants, guards and wrappers go."""
     traced = _Traced(model, constants)
-    result = traced.copy(exported, {})
-    traced.graph.output(result[0] if isinstance(result, tuple | list) and len(result) == 1 else result)
+    try:
+        values, structure = flattened(tree_unflatten(traced.copy(exported, {}), spec))
+    except NoStructureError as error:
+        raise CaptureError(f"{type(model).__name__} returns {error}") from error
+    traced.graph.output(values).meta["structure"] = structure
     return traced.graph
 
 

@@ -46,7 +46,7 @@ def layer_path(node: fx.Node) -> str | None:
 def describe(node: fx.Node) -> str:
     """`node `add_1`, layer block.0, model.py:31 (return x + y)`, as far as it is known."""
     layer, line = layer_path(node), user_line(node)
-    parts = [f"node `{node.name}`"]
+    parts = [f"node `{node.meta.get('of', node.name)}`"]  # of an interval the node that it bounds
     parts += [f"layer {layer}"] if layer else []
     parts += [line] if line else []
     return ", ".join(parts)

@@ -14,6 +14,7 @@ from torch.fx import GraphModule
 
 from boundgraph import cost as costs
 from boundgraph import drawing, losses, operator, plans
+from boundgraph import report as reports
 from boundgraph.capture import Constants
 from boundgraph.errors import BoundgraphError, GraphError, PrecisionError, RegionError, UnsupportedOperatorError
 from boundgraph.memory import keep_freed_blocks
@@ -21,8 +22,9 @@ from boundgraph.methods import Pipeline, method
 from boundgraph.ops import linear
 from boundgraph.plans import Plan
 from boundgraph.regions import Limit, LpBall, Region
+from boundgraph.report import Report
 from boundgraph.specification import batched_spec, margin_spec
-from boundgraph.values import Bounds, Interval
+from boundgraph.values import Interval
 from passes import loss
 from passes.graphs import Request, to_networkx
 from passes.precision import bfloat16
@@ -75,19 +77,26 @@ class BoundedModule(nn.Module):
         clip: Sequence[Limit] | None = None,
         spec: Tensor | None = None,
         sides: str = "both",
-    ) -> Bounds:
+    ) -> Any:
         """Bounds of the output, or of the rows of a specification, over the given regions.
 
         inputs: per input of the model a tensor (exact) or a region. eps, norm, clip: the l_norm ball round the only
         input, in the model's input units, cut to the range `clip`. spec: (rows, outputs) or (batch, rows, outputs) over
         the flattened output. sides: "both", "lower" or "upper"; the other side is None and costs nothing.
-        Returns Bounds with sides in the shape of the output, or (batch, rows), and for methods built on IBP `interval`.
+        Returns Bounds with sides in the shape of the output, or (batch, rows), and for methods built on IBP `interval`;
+        of a model that returns a tuple, list, dict or other pytree, the same with Bounds in the place of its tensors,
+        where a tensor that no perturbation reaches is its own bound. A specification needs a model with one tensor.
 
         Raises:
             RegionError: inputs, regions, eps, specification or sides do not fit.
             UnsupportedOperatorError: an operator that only this choice of perturbed inputs reaches has no rule.
+            GraphError: shapes for which a rule has no bounds; names the layer and the line.
+            DomainError: some bounds of an operand reach beyond where a function such as log has values. On accelerators
+                and in traced graphs, where numbers are not looked at, such bounds are NaN.
         """
-        return self._run(*self._asked(inputs, eps, norm, clip, spec, sides))
+        request, values, rows = self._asked(inputs, eps, norm, clip, spec, sides)
+        plan = self._fitting_plan(request, values)
+        return plan.arranged(self._run(plan, values, rows))
 
     def margins(
         self,
@@ -104,9 +113,8 @@ class BoundedModule(nn.Module):
         num_classes is read off the last linear layer, and needed only if the model does not end in one.
         """
         spec = margin_spec(labels, self._outputs() if num_classes is None else num_classes)
-        lower = self(x, eps=eps, norm=norm, clip=clip, spec=spec, sides="lower").lower
-        assert lower is not None
-        return lower
+        request, values, rows = self._asked((x,), eps, norm, clip, spec, "lower")
+        return self._run(self._fitting_plan(request, values), values, rows).lower
 
     @torch.no_grad()
     def certified(
@@ -179,7 +187,7 @@ class BoundedModule(nn.Module):
         losses.require_reduction(reduction)
         spec = margin_spec(labels, self._outputs() if num_classes is None else num_classes)
         request, values, rows = self._asked((x,), eps, norm, clip, spec, "upper")
-        total, shift = self._run(request._replace(loss=True), values, rows)
+        total, shift = self._run(self._fitting_plan(request._replace(loss=True), values), values, rows)
         return losses.fused_cross_entropy(total, shift, beta, reduction)
 
     def intermediate_bounds(
@@ -191,7 +199,7 @@ class BoundedModule(nn.Module):
     ) -> dict[str, Interval]:
         """The interval of every perturbed node, by its name in `bounded.primal`; tightened where the method does."""
         request, values, _ = self._asked(inputs, eps, norm, clip, None, "both")
-        return self._run(request._replace(keep_intervals=True), values, ())
+        return self._run(self._fitting_plan(request._replace(keep_intervals=True), values), values, ())
 
     def using(self, method: str | Pipeline) -> BoundedModule:
         """A bounded module of the same model by another method; made once and kept."""
@@ -219,7 +227,8 @@ class BoundedModule(nn.Module):
 
     @property
     def backward_graph(self) -> fx.Graph | None:
-        """The gradient of the coefficient walk in `graph`, which runs in place of autograd's; None without a walk."""
+        """The gradient of the coefficient walk in `graph`, which runs in place of autograd's; None without a walk. Of a
+        model with several outputs that of the first; `plan().backward_graphs` has all."""
         return self.plan().backward_graph
 
     @property
@@ -234,8 +243,17 @@ class BoundedModule(nn.Module):
 
     @property
     def primal(self) -> GraphModule:
-        """The canonical graph of the model itself; callable like the model."""
+        """The canonical graph of the model itself; callable like the model, of whose result it gives the tensors."""
         return self.plan().primal
+
+    def report(self, *, regions: Sequence[str] | None = None) -> Report:
+        """Print, and return, which rules bound each perturbed value of the model, and where they are not exact.
+
+        regions: as for `plan`. Nothing falls back unseen: what has an interval and no linear bounds is named.
+        """
+        report = reports.of(self.plan(regions=regions), self.method if isinstance(self.method, str) else "these passes")
+        print(report)
+        return report
 
     def print_tabular(self) -> None:
         """Print the emitted graph as a table: kind, name, operator rule, arguments."""
@@ -303,9 +321,9 @@ class BoundedModule(nn.Module):
     def _prepare_plans(self) -> None:
         names = self.input_names
         try:
-            for spec in (False, True):
-                for sides in SIDES:
-                    self._plan(Request(names, spec=spec, sides=sides))
+            found = [self._plan(Request(names, sides=sides)) for sides in SIDES]
+            for sides in SIDES if not found[0].several else ():
+                self._plan(Request(names, spec=True, sides=sides))
         except (UnsupportedOperatorError, GraphError):
             possible = [name for name in names if len(names) > 1 and self._can_bound((name,))]
             if not possible:
@@ -338,11 +356,15 @@ class BoundedModule(nn.Module):
         plans.require_sizes(plan, values)
         return plan
 
-    def _run(self, request: Request, values: tuple[Tensor | Region, ...], rows: tuple[Tensor, ...]) -> Any:
-        plan = self._fitting_plan(request, values)
-        if _reference(values).device.type == "cpu" and not torch.compiler.is_compiling():
+    def _run(self, plan: Plan, values: tuple[Tensor | Region, ...], rows: tuple[Tensor, ...]) -> Any:
+        if torch.compiler.is_compiling():
+            return plan.run(*values, *rows)
+        if _reference(values).device.type == "cpu":
             keep_freed_blocks()
-        return plan.run(*values, *rows)
+        try:
+            return plan.run(*values, *rows)
+        except GraphError as error:
+            raise plans.located(plan, error, (*values, *rows)) from None
 
     def _mode(self) -> tuple[bool, ...]:
         return tuple(module.training for module in self.model.modules())

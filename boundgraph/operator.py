@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import Any, TypeVar
 
 import sympy
@@ -36,8 +37,9 @@ class Operator:
         where they are simpler than that. None means `linear_forms.centred` of what `relax` gives.
     unstable: Interval -> bool tensor, the elements for which tighter bounds improve the relaxation; None means all.
     start: for a function whose output is rows, (batch, rows): their coefficients over its operand.
-    spellings: what users write: functions, method names ("relu"), ATen overloads. An entry may be a pair
-        (spelling, adapter): the adapter has the spelling's signature and returns the canonical arguments.
+    spellings: what users write: functions, method names ("relu"), ATen overloads, classes of modules. An entry may be a
+        pair (spelling, adapter): the adapter has the spelling's signature and returns the canonical arguments; that of
+        a class gets the module first.
     operands: names of the parameters that may carry bounds; `joint`: several of them at the same time.
     otherwise: takes over where other operands carry bounds than those, or several although not `joint`: the `forward`
         of another operator, or a function written in torch calls; of the same arguments.
@@ -76,7 +78,10 @@ class Operator:
             raise ValueError(f"operator {self.name!r} is either non-linear (`relax`) or linear (`backward`), not both")
         pairs = [entry if isinstance(entry, tuple) else (entry, None) for entry in self.spellings]
         canonical = _canonical_arguments(self.forward)
-        adapters = {spelling: adapter or canonical for spelling, adapter in pairs}
+        adapters = {
+            spelling: adapter or (_of_a_layer(canonical) if isinstance(spelling, type) else canonical)
+            for spelling, adapter in pairs
+        }
         object.__setattr__(self, "adapters", adapters)
 
     def treats_rows_alike(self, args: tuple) -> bool:
@@ -100,6 +105,10 @@ def _canonical_arguments(forward: Callable[..., Any]) -> Adapter:
         return bound.args
 
     return bind
+
+
+def _of_a_layer(canonical: Adapter) -> Adapter:
+    return lambda layer, *args, **kwargs: canonical(*args, **kwargs)
 
 
 @dataclass(frozen=True)
@@ -206,6 +215,15 @@ def find(spelling: Any) -> Operator | None:
     return rule if isinstance(rule, Operator) else None
 
 
+def python_functions() -> tuple[FunctionType, ...]:
+    """Spellings that are functions of somebody's own, which tracing would see through."""
+    return tuple(
+        spelling
+        for spelling in _BY_SPELLING
+        if isinstance(spelling, FunctionType) and not spelling.__module__.startswith("torch")
+    )
+
+
 def is_alias(spelling: Any) -> bool:
     return isinstance(rule_of(spelling), Alias)
 
@@ -228,3 +246,9 @@ def of_upstream_alone(gradient: Callable[..., Any]) -> Callable[..., Any]:
 
 def registered() -> tuple[Operator, ...]:
     return tuple(_BY_FORWARD.values())
+
+
+def rewrites() -> tuple[Alias | Expansion | Several, ...]:
+    """What becomes of calls that are no operators."""
+    rules = {id(rule): rule for rule in _BY_SPELLING.values() if not isinstance(rule, Operator)}
+    return tuple(rules.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -13,12 +13,14 @@ from torch.fx._lazy_graph_module import _LazyGraphModule
 
 from boundgraph import drawing
 from boundgraph.capture import Constants, capture, check_capture, graph_module
-from boundgraph.errors import RegionError
+from boundgraph.errors import GraphError, RegionError
 from boundgraph.kernels import compile_kernels
+from boundgraph.locations import describe
 from boundgraph.methods import Pipeline, pass_name
 from boundgraph.regions import Region
+from boundgraph.structures import Structure
 from passes import check, gradient
-from passes.graphs import Request, constants_of, copy_into, kind, model_of, rebuilt
+from passes.graphs import Request, constants_of, copy_into, kind, model_of, rebuilt, structure_of
 from passes.primal import require_no_randomness
 
 
@@ -26,10 +28,29 @@ class Plan(NamedTuple):
     """The emitted module of one request, and how it came about."""
 
     module: GraphModule
-    backward_graph: fx.Graph | None  # the gradient of the coefficient walk in `module`
+    backward_graphs: tuple[
+        fx.Graph, ...
+    ]  # the gradient of each coefficient walk in `module`, of which outputs have one
     stages: tuple[tuple[str, GraphModule], ...]
     run: Callable[..., Any]  # `module`, or what the backend made of it
     limits: tuple[Any, ...]  # per input the sizes it may have, or None; see `export`
+    structure: Structure | None  # how the model arranges the outputs, if it returns no tensor
+
+    @property
+    def several(self) -> bool:
+        """Whether there are several outputs, of which `run` returns a tuple."""
+        return not isinstance(self.primal.graph.output_node().args[0], fx.Node)
+
+    @property
+    def backward_graph(self) -> fx.Graph | None:
+        """The gradient of the first walk; None without a walk."""
+        return self.backward_graphs[0] if self.backward_graphs else None
+
+    def arranged(self, results: Any) -> Any:
+        """What `run` returns, as the model arranges its outputs."""
+        if self.structure is None:
+            return results
+        return self.structure.around(results if type(results) is tuple else (results,))
 
     @property
     def graph(self) -> fx.Graph:
@@ -72,19 +93,41 @@ def build(captured: GraphModule, pipeline: Pipeline, request: Request, backend: 
     emitted = stages[-1][1]
     if request.keep_intervals:
         emitted = with_interval_outputs(emitted)
-    outlined, walk = gradient.explicit(emitted)
+    outlined, walks = gradient.explicit(emitted)
     run: Callable[..., Any] = outlined
-    if backend != "eager" and walk is None:
+    if backend != "eager" and not walks:
         run = _compiled_off_cpu(outlined, torch.compile(emitted, backend=backend))
-    elif backend != "eager" and walk is not None:
+    for walk in walks if backend != "eager" else ():
         compile_kernels(walk.forward_graph, backend)
         compile_kernels(walk.backward_graph, backend)
     for part in outlined.modules():  # torch.compile must not come upon modules whose code is not yet written
         if isinstance(part, GraphModule):
             _LazyGraphModule.force_recompile(part)
     limits = tuple(node.meta.get("limits") for node in captured.graph.nodes if node.op == "placeholder")
-    backward_graph = None if walk is None else walk.backward_graph.graph
-    return Plan(emitted, backward_graph, tuple(stages), run, limits if any(limits) else ())
+    gradients = tuple(walk.backward_graph.graph for walk in walks)
+    limits = limits if any(limits) else ()
+    return Plan(emitted, gradients, tuple(stages), run, limits, structure_of(emitted))
+
+
+def located(plan: Plan, error: GraphError, values: Sequence[Any]) -> GraphError:
+    """The error of a rule, which knows shapes and numbers alone, with its place in the model: the plan runs again."""
+    finding = _Finding(plan.module)
+    with torch.no_grad(), suppress(GraphError):
+        finding.run(*values)
+    if finding.failed is None:
+        return error
+    return type(error)(f"{error}\n  at {describe(finding.failed)}").with_traceback(error.__traceback__)
+
+
+class _Finding(fx.Interpreter):
+    failed: fx.Node | None = None
+
+    def run_node(self, n: fx.Node) -> Any:
+        try:
+            return super().run_node(n)
+        except GraphError:
+            self.failed = n
+            raise
 
 
 def _compiled_off_cpu(module: GraphModule, compiled: Callable[..., Any]) -> Callable[..., Any]:

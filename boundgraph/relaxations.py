@@ -42,8 +42,8 @@ def interval_between(function: Function, x: Interval, turning_points: Sequence[f
     return Interval(lower, upper)
 
 
-def kinked(x: Interval, left_slope: float, choice: str) -> Relaxation:
-    """Lines around max-like functions: x for x >= 0, left_slope * x for x < 0.
+def kinked(x: Interval, left_slope: float | Tensor, choice: str) -> Relaxation:
+    """Lines around max-like functions: x for x >= 0, left_slope * x for x < 0; a tensor broadcasts against x.
 
     On the convex side any line through 0 with a slope between the two pieces is sound. `choice` picks it where the
     interval contains the kink: "adaptive" follows the longer side (least area, Zhang et al. 2018), "zero" the left
@@ -54,12 +54,20 @@ def kinked(x: Interval, left_slope: float, choice: str) -> Relaxation:
     # a stable neuron has low = 0 or high = 0, and the formula gives its own slope with intercept 0
     slope = torch.where(width == 0, 1.0, (high - left_slope * low) / torch.where(width == 0, 1.0, width))
     # sound: the chord through (low, f(low)) and (high, high) lies above a convex, below a concave function
-    chord = Line(slope, high * (1 - slope))
-    through_zero = Line(_slope_at_kink(low, high, slope, left_slope, choice))
-    return Relaxation(through_zero, chord) if left_slope <= 1 else Relaxation(chord, through_zero)
+    above_zero = high * (1 - slope)
+    chord, through_zero = Line(slope, above_zero), Line(_slope_at_kink(low, high, slope, left_slope, choice))
+    if not isinstance(left_slope, Tensor):
+        return Relaxation(through_zero, chord) if left_slope <= 1 else Relaxation(chord, through_zero)
+    # sound: each is convex or concave for itself; for a NaN slope neither line is a number
+    convex, undecided = left_slope <= 1, 0 * left_slope
+    one, other, nothing = through_zero.slope + undecided, slope + undecided, torch.zeros_like(above_zero)
+    return Relaxation(
+        Line(torch.where(convex, one, other), torch.where(convex, nothing, above_zero)),
+        Line(torch.where(convex, other, one), torch.where(convex, above_zero, nothing)),
+    )
 
 
-def _slope_at_kink(low: Tensor, high: Tensor, chord: Tensor, left_slope: float, choice: str) -> Tensor:
+def _slope_at_kink(low: Tensor, high: Tensor, chord: Tensor, left_slope: float | Tensor, choice: str) -> Tensor:
     if choice == "same":
         return chord
     if choice == "adaptive":
@@ -108,7 +116,7 @@ def _upper_line_gradient(
     """The intercept, f - slope x at its largest, moves with the slope and with the end at which that is (envelope
     theorem). So does the slope: as that of a secant, of which a tangent through the left end is the steepest."""
     (of_slope, of_intercept, *_), (slope, _, anchor, touch) = upstream, results
-    flat, width = _takes_middle(low, high), high - low
+    flat, width = anchor.sub((low + high) * 0.5).eq_(0), high - low
     bend = shape.curvature_at((low + high) * 0.5) * 0.5
     beyond_low, beyond_high = slope - shape.slope_at(low), shape.slope_at(high) - slope
     by_low = torch.lerp(beyond_low / (anchor - low + flat), bend, flat)
@@ -126,14 +134,15 @@ def _upper_line_gradient(
 def _upper_line(shape: Shape, low: Tensor, high: Tensor) -> tuple[Tensor, ...]:
     """The line's slope and intercept, the point that gives the slope, and the point where the line touches.
 
-    Slope: of a tangent where the function is concave, of the chord where that lies above, else of the tangent through
-    the left end.
+    Slope: of the tangent in the middle where that lies above, as it does where the function is concave; of the chord
+    where that does; else of the tangent through the left end. So the line is lowest in the middle, and the area least.
     """
-    at_low, at_high = shape.function(low), shape.function(high)
-    flat = _takes_middle(low, high)
+    at_low, at_high, tangent = shape.function(low), shape.function(high), _tangent_point(shape, low)
+    # sound: a tangent right of the one through the left end passes above that end
+    flat = torch.maximum(_takes_middle(low, high), positive((low + high) * 0.5 - tangent))
     chord = (at_high - at_low) / (high - low + flat)
     curved = torch.maximum(flat, positive(chord - shape.slope_at(high)))
-    anchor = torch.lerp(torch.minimum(_tangent_point(shape, low), high), (low + high) * 0.5, flat)
+    anchor = torch.lerp(torch.minimum(tangent, high), (low + high) * 0.5, flat)
     slope = torch.lerp(chord, shape.slope_at(anchor), curved)
     # sound: f(x) - m x is largest at an end or at the point right of 0 where f' = m; clamping that point to the
     # interval yields an end when it lies outside

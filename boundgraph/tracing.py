@@ -16,9 +16,11 @@ from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
 from boundgraph.errors import CaptureError
-from boundgraph.layers.registry import forward_of
+from boundgraph.layers.registry import call_of
 from boundgraph.locations import user_frame
 from boundgraph.operator import Several, rule_of
+from boundgraph.structures import Structure, flattened
+from boundgraph.whole_functions import whole_functions
 
 
 class Constants(nn.Module):
@@ -94,7 +96,7 @@ class _LiveTracer(fx.Tracer):
         return super().create_arg(a)
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        output = super().call_module(m, forward_of(m, forward), args, kwargs)
+        output = super().call_module(m, call_of(m, forward), args, kwargs)
         if _is_library(m) and isinstance(output, fx.Proxy):
             output.node.meta.setdefault("layer", _layer_name(self.path_of_module(m), m))
         return output
@@ -196,10 +198,23 @@ class Root(nn.Module):
         return self.model(*inputs)
 
 
+class _Flat(Root):
+    """Returns the values of the model's result, and keeps how they are arranged."""
+
+    structure: Structure | None = None
+
+    def forward(self, *inputs: Any) -> Any:
+        values, self.structure = flattened(self.model(*inputs))
+        return values
+
+
 def trace(model: nn.Module, constants: Constants, inputs: Sequence[str]) -> fx.Graph:
     """The graph of `model` with the named inputs as placeholders; the model stays as it is."""
-    with undisturbed(model), no_randomness():
-        return _LiveTracer(constants, inputs).trace(Root(model))
+    root = _Flat(model)
+    with undisturbed(model), no_randomness(), whole_functions(model):
+        graph = _LiveTracer(constants, inputs).trace(root)
+    graph.output_node().meta["structure"] = root.structure
+    return graph
 
 
 class _Proxy(fx.Proxy):

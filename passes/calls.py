@@ -10,6 +10,7 @@ from torch import Tensor, fx
 
 from boundgraph import operator
 from boundgraph.operator import Alias, Expansion, Operator, Parts, Random, Refused, Several
+from boundgraph.spelling import written
 from passes.graphs import ancestors, emit, mapped
 
 
@@ -33,7 +34,7 @@ class Calls:
                     if node.users:  # exported graphs take every part, whether it is wanted or not
                         copies[node] = self._part(*taken, node)
                     return
-            args, kwargs = mapped((node.args, dict(node.kwargs)), lambda old: self._complete(copies[old], old))
+            args, kwargs = mapped((node.args, dict(node.kwargs)), lambda old: self.complete(copies[old], old))
             if rule is None or node.op not in ("call_function", "call_method"):
                 copies[node] = self.added(self.graph.create_node(node.op, node.target, args, kwargs, node.name), node)
             else:
@@ -101,7 +102,7 @@ class Calls:
             self.copy(node, copies)
         return _mapped_tree(result, fx.Proxy, lambda proxy: copies[proxy.node])
 
-    def _complete(self, value: Any, node: fx.Node) -> Any:
+    def complete(self, value: Any, node: fx.Node) -> Any:
         """A value as an argument; of parts all of them."""
         if isinstance(value, Parts) and value.count is None:
             raise Refused("the number of its parts is not known before the graph runs; take them by number, parts[0]")
@@ -169,10 +170,4 @@ def spelling(node: fx.Node) -> str:
     """What the user wrote."""
     if "spelling" in node.meta:
         return node.meta["spelling"]
-    if node.op == "call_method":
-        return f"x.{node.target}()"
-    if node.target is getattr:
-        return f"x.{node.args[1]}"
-    name = getattr(node.target, "__name__", str(node.target))
-    module = (getattr(node.target, "__module__", None) or "").lstrip("_")
-    return f"{module}.{name}" if module else name
+    return f"x.{node.args[1]}" if node.target is getattr else written(node.target)

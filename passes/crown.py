@@ -17,7 +17,17 @@ from boundgraph import linear_forms, regions, values
 from boundgraph.linear_forms import per_example, read_sides
 from boundgraph.tightening import tighten_rows
 from boundgraph.values import Bounds, Interval
-from passes.graphs import copy_into, emit, kind, node_argument, node_arguments, operator_of, rebuilt, request_of
+from passes.graphs import (
+    copy_into,
+    emit,
+    kind,
+    mapped,
+    node_argument,
+    node_arguments,
+    operator_of,
+    rebuilt,
+    request_of,
+)
 
 
 def backward(module: fx.GraphModule, *, slope: str = "adaptive") -> fx.GraphModule:
@@ -25,7 +35,8 @@ def backward(module: fx.GraphModule, *, slope: str = "adaptive") -> fx.GraphModu
 
     Before: a graph of intervals.
     After:  `n_relaxation` for each non-linear node, `n_form` for each node the output depends on, and bounds from the
-            minimum of the forms over the regions. slope: the lower line of ReLU-like neurons, see `relaxations.kinked`.
+            minimum of the forms over the regions; one walk per output. slope: the lower line of ReLU-like neurons, see
+            `relaxations.kinked`.
     """
     if request_of(module).keep_intervals:
         return module  # intervals were asked for, and the last walk gives none
@@ -34,13 +45,20 @@ def backward(module: fx.GraphModule, *, slope: str = "adaptive") -> fx.GraphModu
     for node in module.graph.nodes:
         if kind(node) != "bounds" and node.op != "output":
             copy_into(graph, node, copies)
-    result = copies[node_argument(node_argument(module.graph.output_node()))]  # the interval of the output
     sides = request_of(module).sides
     balls = request_of(module).balls
+    intervals = [n for n in graph.nodes if kind(n) == "interval"]
     walk = Walk(graph, graph, lambda node: node, lambda node: relaxation(graph, node, slope), balls)
-    form = emit(graph, linear_forms.select_sides, (walk.start(result), sides), "form", "rows_form")
-    offsets = walk.run([n for n in graph.nodes if kind(n) == "interval"], walk.first(result, form))
-    graph.output(emit(graph, collect, (walk.total(offsets), result, sides), "bounds", "bounds"))
+
+    def bounds(node: fx.Node) -> fx.Node:
+        result = copies[node_argument(node)]
+        if kind(result) != "interval":
+            return copy_into(graph, node, copies)
+        form = emit(graph, linear_forms.select_sides, (walk.start(result), sides), "form", "rows_form")
+        offsets = walk.run(intervals, walk.first(result, form))
+        return emit(graph, collect, (walk.total(offsets), result, sides), "bounds", "bounds")
+
+    graph.output(mapped(module.graph.output_node().args[0], bounds))
     return rebuilt(module, graph)
 
 

@@ -36,25 +36,49 @@ from passes.graphs import (
 
 
 class Outlined(NamedTuple):
-    """A graph whose walk is one node, and that walk."""
+    """A graph whose walks are one node each, and these walks."""
 
     module: fx.GraphModule
-    walk: ExplicitWalk | None
+    walks: tuple[ExplicitWalk, ...]
 
 
 def explicit(module: fx.GraphModule) -> Outlined:
-    """Cut the walk out of an emitted graph, and join it with the graph of its gradient.
+    """Cut the walks out of an emitted graph, and join each with the graph of its gradient.
 
-    Before: a graph that may hold a walk from `rows_form` to `rows_distance`.
-    After:  the walk is one call, `rows_distance`, of an `ExplicitWalk`, given beside the graph. A graph without a walk,
+    Before: a graph that may hold walks from `rows_form` to `rows_distance`, one for each output.
+    After:  a walk is one call, `rows_distance`, of an `ExplicitWalk`, given beside the graph. A graph without a walk,
             or with one that asks regions for more than their radii, stays as it is.
     """
     nodes = list(module.graph.nodes)
-    end = next((node for node in nodes if node.target is linear_forms.total), None)
-    start = next((node for node in nodes if node.target is linear_forms.select_sides), None)
-    if end is None or start is None or any(node.target is regions.minimum for node in nodes):
-        return Outlined(module, None)
+    ends = [node for node in nodes if node.target is linear_forms.total]
+    if not ends or any(node.target is regions.minimum for node in nodes):
+        return Outlined(module, ())
+    cuts = {end: _cut(module, nodes, end) for end in ends}
+    inside = {node for cut in cuts.values() for node in cut.steps}
+    graph = fx.Graph()
+    copies: dict[fx.Node, Any] = {}
+    parts: dict[str, torch.nn.Module] = {**walks_of(module)}
+    for node in nodes:
+        if node in cuts:
+            held = graph.create_node("get_attr", "rows_walk", name="rows_walk")
+            held.target, held.meta["kind"] = held.name, "walk"
+            parts[held.name] = cuts[node].walk
+            copies[node] = emit(graph, run, (held, [copies[n] for n in cuts[node].captured]), "bounds", node.name)
+        elif node not in inside:
+            copy_into(graph, node, copies)
+    outlined = graph_module(graph, model_of(module), constants_of(module), parts)
+    return Outlined(outlined, tuple(cut.walk for cut in cuts.values()))
+
+
+class Cut(NamedTuple):
+    walk: ExplicitWalk
+    steps: list[fx.Node]  # from the first to its end
+    captured: list[fx.Node]  # what they read, the rows first
+
+
+def _cut(module: fx.GraphModule, nodes: list[fx.Node], end: fx.Node) -> Cut:
     needed = ancestors(end) | {end}
+    start = next(node for node in nodes if node.target is linear_forms.select_sides and node in needed)
     reached = reached_from(module.graph, [start], blocked=lambda node: False)
     steps = [node for node in nodes if node in needed and node in reached and node is not start]
     inside = set(steps)
@@ -67,17 +91,7 @@ def explicit(module: fx.GraphModule) -> Outlined:
         _module(backward.graph),
         tuple(map(has_examples, captured)),
     )
-    graph = fx.Graph()
-    copies: dict[fx.Node, Any] = {}
-    for node in nodes:
-        if node is end:
-            held = graph.create_node("get_attr", "rows_walk", name="rows_walk")
-            held.meta["kind"] = "walk"
-            copies[end] = emit(graph, run, (held, [copies[n] for n in captured]), "bounds", node.name)
-        elif node not in inside:
-            copy_into(graph, node, copies)
-    parts = {**walks_of(module), "rows_walk": walk}
-    return Outlined(graph_module(graph, model_of(module), constants_of(module), parts), walk)
+    return Cut(walk, steps, captured)
 
 
 def _module(graph: fx.Graph) -> fx.GraphModule:

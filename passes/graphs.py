@@ -20,6 +20,9 @@ from boundgraph import operator, values
 from boundgraph.capture import Constants, graph_module
 from boundgraph.operator import Operator
 from boundgraph.ops import batch_norm
+from boundgraph.structures import Structure
+
+_PLACE = ("stack_trace", "nn_module_stack", "spelling")
 
 Pass = Callable[[fx.GraphModule], fx.GraphModule]
 
@@ -37,6 +40,11 @@ class Request(NamedTuple):
 
 def request_of(module: fx.GraphModule) -> Request:
     return module.meta["request"]
+
+
+def structure_of(module: fx.GraphModule) -> Structure | None:
+    """How a canonical graph's model arranges the values of its output; None if it returns a tensor."""
+    return module.meta.get("structure")
 
 
 def walks_of(module: fx.GraphModule) -> dict[str, fx.GraphModule]:
@@ -84,10 +92,10 @@ def has_relaxation(node: fx.Node) -> bool:
 def emit(
     graph: fx.Graph, target: Callable[..., Any], args: tuple, kind: str, name: str, origin: fx.Node | None = None
 ) -> fx.Node:
-    """Append a call; `origin` lends the new node its place in the user's code."""
+    """Append a call; `origin` lends the new node its place in the user's code, and how it was written there."""
     node = graph.create_node("call_function", target, args, {}, name=name)
     if origin is not None:
-        node.meta.update({key: origin.meta[key] for key in ("stack_trace", "nn_module_stack") if key in origin.meta})
+        node.meta.update({key: origin.meta[key] for key in _PLACE if key in origin.meta})
     node.meta["kind"] = kind
     return node
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from torch import fx
+from torch import Tensor, fx
 
 from boundgraph import regions, values
 from boundgraph.capture import reads_metadata_only
 from boundgraph.values import Bounds, Interval
-from passes.graphs import emit, kind, mapped, node_argument, operator_of, rebuilt, request_of
+from passes.graphs import emit, kind, mapped, operator_of, rebuilt, request_of
 
 
 def forward(module: fx.GraphModule) -> fx.GraphModule:
@@ -17,7 +18,8 @@ def forward(module: fx.GraphModule) -> fx.GraphModule:
 
     Before: the primal graph, perturbed nodes marked.
     After:  each region `x` has a node `x_interval`; each perturbed node `n` is replaced by `n_interval`, its operator's
-            interval rule on the intervals of its operands; the output is the Bounds they give.
+            interval rule on the intervals of its operands; the output is the Bounds they give. An output that no
+            perturbation reaches is its own bound from both sides.
     """
     graph = fx.Graph()
     copies: dict[fx.Node, Any] = {}
@@ -25,9 +27,8 @@ def forward(module: fx.GraphModule) -> fx.GraphModule:
     shapes: dict[fx.Node, fx.Node] = {}
     for node in module.graph.nodes:
         if node.op == "output":
-            result = intervals[node_argument(node)]
-            final = emit(graph, as_bounds, (result, request_of(module).sides), "bounds", "bounds")
-            graph.output(final)
+            results = mapped(node.args[0], lambda n: intervals.get(n) or copies[n])
+            graph.output(mapped(results, partial(_bounds, graph, request_of(module).sides)))
         elif kind(node) == "perturbed":
             args = mapped(node.args, lambda n: intervals.get(n) or copies[n])
             op = operator_of(node)
@@ -45,6 +46,16 @@ def forward(module: fx.GraphModule) -> fx.GraphModule:
                 intervals[node] = emit(graph, regions.interval, (copies[node],), "interval", f"{node.name}_interval")
                 intervals[node].meta.update(of=node.name)
     return rebuilt(module, graph)
+
+
+def _bounds(graph: fx.Graph, sides: str, value: fx.Node) -> fx.Node:
+    rule = as_bounds if kind(value) == "interval" else exact_as_bounds
+    return emit(graph, rule, (value, sides), "bounds", "bounds")
+
+
+def exact_as_bounds(value: Any, sides: str) -> Any:
+    """A tensor that no perturbation reaches; what is no tensor stays what it is."""
+    return as_bounds(Interval(value, value), sides) if isinstance(value, Tensor) else value
 
 
 def as_bounds(interval: Interval, sides: str) -> Bounds:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from operator import getitem
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx
@@ -13,8 +13,9 @@ from boundgraph import operator, regions
 from boundgraph.capture import reads_metadata_only
 from boundgraph.errors import CaptureError, GraphError, UnsupportedOperatorError
 from boundgraph.locations import describe
-from boundgraph.operator import Operator
+from boundgraph.operator import Operator, Refused
 from boundgraph.ops import batch_norm, conv
+from boundgraph.structures import NoStructureError, Structure, flattened
 from boundgraph.tracing import RANDOM_METHODS
 from passes.calls import Calls, spelling
 from passes.graphs import (
@@ -37,10 +38,11 @@ def canonicalize(module: fx.GraphModule) -> fx.GraphModule:
 
     Before: a captured graph in any vocabulary (functions, methods, Python operators, ATen).
     After:  each call with a registered spelling calls `operator.forward` with positional arguments; calls that do
-            nothing are gone; writes in place have become values. Unknown calls stay, for values that are exact.
+            nothing are gone; writes in place have become values. Unknown calls stay, for values that are exact. The
+            output is one value, or a tuple of values; `structure_of` says what the model makes of them.
 
     Raises:
-        CaptureError: the model returns a result of several parts.
+        CaptureError: the model returns parts whose number is not known.
     """
     graph = fx.Graph()
     copies: dict[fx.Node, Any] = {}
@@ -49,20 +51,31 @@ def canonicalize(module: fx.GraphModule) -> fx.GraphModule:
         if writes.to_state(node):
             continue  # bounds keep no state: a counter that the model advances is not theirs to advance
         if node.op == "output":
-            _require_one_tensor(copies[node_argument(node)], module)
+            values, structure = _values(module, node, calls, copies)
+            calls.added(graph.output(values), node).meta["structure"] = structure
+            continue
         calls.copy(node, copies)
         if (overwritten := writes.operand(node)) is not None:
             copies[overwritten] = copies[node]
-    return rebuilt(module, graph)
+    canonical = rebuilt(module, graph)
+    canonical.meta["structure"] = graph.output_node().meta["structure"]
+    return canonical
 
 
-def _require_one_tensor(value: Any, module: fx.GraphModule) -> None:
-    """What a function of several results gives is one value in the captured graph, but not in the canonical one."""
-    if not isinstance(value, fx.Node):
+def _values(
+    module: fx.GraphModule, node: fx.Node, calls: Calls, copies: dict[fx.Node, Any]
+) -> tuple[Any, Structure | None]:
+    """What the output returns. The result of a function of several results is one value in the captured graph, but not
+    in the canonical one."""
+    given, structure = node.args[0], node.meta.get("structure")
+    try:
+        sources = [given] if isinstance(given, fx.Node) else list(cast(tuple[fx.Node, ...], given))
+        values = [calls.complete(copies[source], source) for source in sources]
+        return flattened(values[0] if structure is None else structure.around(values))
+    except (Refused, NoStructureError) as error:
         raise CaptureError(
-            f"{type(module.model).__name__} returns several tensors; boundgraph bounds models that return one. Take "
-            "the part you want bounds for, e.g. parts[0]."
-        )
+            f"{type(module.model).__name__} returns a result whose parts have no bounds: {error}"
+        ) from None
 
 
 def mark_perturbed(module: fx.GraphModule) -> fx.GraphModule:

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import fx
 
+from boundgraph.errors import RegionError
 from boundgraph.ops import linear, reshape, specification
 from passes.graphs import add_input, copy_into, emit, kind, mapped, node_argument, rebuilt, request_of
 
@@ -15,11 +16,20 @@ def append(module: fx.GraphModule) -> fx.GraphModule:
 
     Before: a canonical graph with output y.
     After:  if a specification was requested: a placeholder `spec`, and output C y; otherwise the same graph.
+
+    Raises:
+        RegionError: there are several outputs.
     """
     graph = fx.Graph()
     copies: dict[Any, fx.Node] = {}
     if not request_of(module).spec:
         return module
+    result = module.graph.output_node().args[0]
+    if isinstance(result, tuple):
+        raise RegionError(
+            f"a specification is about one tensor, but {type(module.model).__name__} returns {len(result)}; wrap the "
+            "model in a module that returns the tensor you mean"
+        )
     last_input = [node for node in module.graph.nodes if node.op == "placeholder"][-1]
     for node in module.graph.nodes:
         if node.op == "output":

@@ -154,25 +154,6 @@ def test_the_isinstance_trap_is_seen_with_examples(training: bool) -> None:
     )
 
 
-OUTPUTS: dict[str, Callable] = {
-    "a tuple": lambda self, x: (self.fc1(x), x),
-    "a list": lambda self, x: [self.fc1(x)],
-    "a dict": lambda self, x: {"y": self.fc1(x)},
-    "None": lambda self, x: None,
-    "a float": lambda self, x: 1.0,
-}
-
-
-@pytest.mark.parametrize("kind", OUTPUTS)
-def test_models_must_return_one_tensor(networks: ModuleType, kind: str) -> None:
-    with pytest.raises(boundgraph.CaptureError) as caught:
-        boundgraph.compile(networks.net(OUTPUTS[kind]))
-    assert str(caught.value) == (
-        f"Net returns {kind}; boundgraph bounds models that return one tensor. Wrap the model in a module that returns the "
-        "tensor you want bounds for."
-    )
-
-
 def test_variable_arguments_are_refused() -> None:
     class Variadic(nn.Module):
         def forward(self, *xs: Tensor) -> Tensor:

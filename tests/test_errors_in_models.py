@@ -80,7 +80,115 @@ def test_shapes_without_bounds(networks: ModuleType, name: str, method: str) -> 
     bounded = boundgraph.compile(networks.net(body, dtype=torch.float), method)
     with pytest.raises(GraphError) as caught:
         bounded(X, eps=0.1)
-    assert str(caught.value) == message
+    told, where = str(caught.value).split("\n  at node `")
+    assert told == message
+    assert f"{__file__}:" in where
+    assert caught.value.__cause__ is None
+
+
+class Transposes(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1, self.inner = nn.Linear(3, 3), nn.Sequential(nn.ReLU(), nn.Linear(3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(torch.ones(4, 2) @ self.fc1(x))
+
+
+class Logs(nn.Module):
+    def __init__(self, function: Callable[[Tensor], Tensor] = torch.log) -> None:
+        super().__init__()
+        self.fc1, self.function = nn.Linear(3, 3), function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self.fc1(x))
+
+
+def test_errors_of_rules_name_node_layer_and_line() -> None:
+    with pytest.raises(GraphError) as caught:
+        boundgraph.compile(nn.Sequential(nn.ReLU(), Transposes()))(X, eps=0.1)
+    where = str(caught.value).splitlines()[1]
+    assert where.startswith(f"  at node `matmul`, layer 1, {__file__}:")
+    assert where.endswith("(return self.inner(torch.ones(4, 2) @ self.fc1(x)))")
+
+
+DOMAINS: dict[str, tuple[Callable, str]] = {
+    "log": (torch.log, "log has real values for x >= 0, but the bounds of its operand range from -1.1 to 3.1. "),
+    "sqrt": (torch.sqrt, "sqrt has real values for x >= 0, but "),
+    "rsqrt": (torch.rsqrt, "rsqrt has real values for x >= 0, but "),
+    "log1p": (torch.log1p, "log1p has real values for x >= -1, but "),
+    "a root": (lambda x: x**1.5, "pow has real values for x >= 0, but "),
+}
+
+
+def _around(function: Callable[[Tensor], Tensor], value: float, **options: Any) -> boundgraph.BoundedModule:
+    model = Logs(function)
+    with torch.no_grad():
+        model.fc1.weight.copy_(torch.eye(3))
+        model.fc1.bias.fill_(value)
+    return boundgraph.compile(model, **options)
+
+
+@pytest.mark.parametrize("method", ["ibp", "crown-ibp", "crown"])
+@pytest.mark.parametrize("name", DOMAINS)
+def test_regions_that_leave_the_domain(name: str, method: str) -> None:
+    function, message = DOMAINS[name]
+    with pytest.raises(boundgraph.DomainError) as caught:
+        _around(function, 1.0, method=method)(X, eps=2.1)
+    told, where = str(caught.value).splitlines()
+    assert told.startswith(message)
+    assert told.endswith("Where the operand itself stays inside, clamp it or use a tighter method")
+    assert f"{__file__}:" in where
+    assert isinstance(caught.value, GraphError)
+
+
+@pytest.mark.parametrize("method", ["ibp", "crown-ibp", "crown"])
+@pytest.mark.parametrize("name", DOMAINS)
+def test_where_numbers_are_not_looked_at_such_bounds_are_no_numbers(
+    name: str, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("boundgraph.scalar.lines.readable", lambda tensor: False)
+    bounds = _around(DOMAINS[name][0], 1.0, method=method)(X, eps=2.1)
+    for side in (bounds.lower, bounds.upper, *bounds.interval):
+        assert bool(side.isnan().all())
+
+
+class After(nn.Module):
+    def __init__(self, *functions: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.functions = functions
+
+    def forward(self, x: Tensor) -> Tensor:
+        for function in self.functions:
+            x = function(x)
+        return x
+
+
+POLES: dict[str, tuple[Callable, float]] = {
+    "log": (torch.log, 0.0), "rsqrt": (torch.rsqrt, 0.0), "a root": (lambda x: x**-0.5, 0.0),
+    "reciprocal from 0": (torch.reciprocal, 0.0), "reciprocal across 0": (torch.reciprocal, -0.5),
+    "x**-2": (lambda x: x**-2, -0.5), "x**-3": (lambda x: x**-3, 0.0), "division": (lambda x: x / (x * x), -0.5),
+    "tan": (torch.tan, 1.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["ibp", "crown-ibp", "crown"])
+@pytest.mark.parametrize("zero", [0.0, -0.0])
+@pytest.mark.parametrize("name", POLES)
+def test_poles_prove_nothing(name: str, zero: float, method: str) -> None:
+    """Also not behind a function that turns infinities into numbers again."""
+    function, start = POLES[name]
+    low = torch.full((1, 3), start if start else zero)
+    region = boundgraph.Box(low, low + 1)
+    inside = torch.cat([torch.lerp(low, low + 1, part) for part in (0.0, 1e-6, 0.3, 0.5 + 1e-6, 1.0)])
+    inside = torch.cat([inside, torch.zeros(1, 3), -torch.zeros(1, 3)]) if start <= 0 else inside
+    for after in (torch.sigmoid, torch.neg, torch.relu, torch.tanh):
+        model = After(function, after)
+        bounds, values = boundgraph.compile(model, method)(region), model(inside)
+        for lower, upper in (bounds[:2], bounds.interval):
+            assert not bool(((values < lower - 1e-6) | (values > upper + 1e-6)).any())
+        if after is torch.neg:
+            assert not bool((bounds.lower.isfinite() & bounds.upper.isfinite()).any())
 
 
 class Accumulates(nn.Module):

@@ -12,6 +12,8 @@ from typing import Any
 
 from torch import nn
 
+from boundgraph import operator
+
 Forward = Callable[..., Any]
 
 _FORWARDS: dict[Any, Forward] = {}
@@ -28,6 +30,11 @@ def written_as(*kinds: type[nn.Module]) -> Callable[[Forward], Forward]:
     return declare
 
 
+def written_out_layers() -> dict[type[nn.Module], Forward]:
+    """The kinds of layers, and what is traced in place of their forward."""
+    return dict(_FORWARDS)
+
+
 def forward_of(layer: nn.Module, forward: Forward) -> Forward:
     """What to trace in place of `forward`, the call of a layer."""
     mro: tuple[Any, ...] = type(layer).__mro__
@@ -38,6 +45,22 @@ def forward_of(layer: nn.Module, forward: Forward) -> Forward:
             hooked = layer._forward_hooks or layer._forward_pre_hooks
             return forward if own or hooked else functools.partial(function, layer)
     return forward
+
+
+def call_of(layer: nn.Module, forward: Forward) -> Forward:
+    """What symbolic tracing follows in place of `forward`: an operator that has the layer's class for a spelling, what
+    is written out for it, or itself."""
+    kind = type(layer)
+    rule = operator.rule_of(kind)
+    if rule is None or "forward" in vars(layer) or layer._forward_hooks or layer._forward_pre_hooks:
+        return forward_of(layer, forward)
+    if isinstance(rule, operator.Operator):
+        return functools.partial(_call_of_operator, rule, layer)
+    return functools.partial(rule.adapters[kind], layer)
+
+
+def _call_of_operator(op: operator.Operator, layer: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    return operator.applied(op.forward, *op.adapters[type(layer)](layer, *args, **kwargs))
 
 
 @contextmanager

@@ -145,12 +145,18 @@ def _limits(x: Any, min: Any = None, max: Any = None) -> tuple:
 _CLAMPS = (torch.clamp, torch.clip, "clamp", "clip", "clamp_", "clip_", torch.clamp_, torch.clip_, aten.clamp.default,
            aten.clamp_.default,
            aten.clip.default, aten.clip_.default)  # fmt: skip
+_BELOW = (torch.clamp_min, "clamp_min", aten.clamp_min.default)
+_ABOVE = (torch.clamp_max, "clamp_max", aten.clamp_max.default)
 CLAMP = _register(
-    "clamp", _clamp, _clamp_formula, *((s, lambda input, min=None, max=None: _limits(input, min, max)) for s in _CLAMPS),
-    *((s, lambda input, min: _limits(input, min)) for s in (torch.clamp_min, "clamp_min", aten.clamp_min.default)),
-    *((s, lambda input, max: _limits(input, None, max)) for s in (torch.clamp_max, "clamp_max", aten.clamp_max.default)),
-    min=None, max=None,
-)  # fmt: skip
+    "clamp",
+    _clamp,
+    _clamp_formula,
+    *((s, lambda input, min=None, max=None: _limits(input, min, max)) for s in _CLAMPS),
+    *((s, lambda input, min: _limits(input, min)) for s in _BELOW),
+    *((s, lambda input, max: _limits(input, None, max)) for s in _ABOVE),
+    min=None,
+    max=None,
+)
 
 # ---------------------------------------------------------------------- elementary functions
 
@@ -181,12 +187,16 @@ def _constant_exponent(x: Any, exponent: Any) -> tuple:
     return x, exponent
 
 
+_POWERS = (torch.pow, "pow", "pow_", operator.pow, aten.pow.Tensor_Scalar, aten.pow_.Scalar)
+_SQUARES = (torch.square, "square", "square_", aten.square.default, aten.square_.default)
 POW = _register(
-    "pow", torch.pow, _pow, *((s, lambda input, exponent: _constant_exponent(input, exponent)) for s in (
-        torch.pow, "pow", "pow_", operator.pow, aten.pow.Tensor_Scalar,
-        aten.pow_.Scalar)),
-    *((s, lambda input: (input, 2)) for s in (torch.square, "square", "square_", aten.square.default, aten.square_.default)), exponent=2,
-)  # fmt: skip
+    "pow",
+    torch.pow,
+    _pow,
+    *((s, lambda input, exponent: _constant_exponent(input, exponent)) for s in _POWERS),
+    *((s, lambda input: (input, 2)) for s in _SQUARES),
+    exponent=2,
+)
 
 # ---------------------------------------------------------------------- periodic functions
 

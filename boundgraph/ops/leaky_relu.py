@@ -1,12 +1,17 @@
-"""LeakyReLU, x for x >= 0 and a x below: convex for a < 1, concave for a > 1, not monotone for a < 0."""
+"""LeakyReLU, x for x >= 0 and a x below: convex for a < 1, concave for a > 1, not monotone for a < 0.
+
+RReLU (Xu et al. 2015) draws a at random in train mode, and is LeakyReLU with the mean a in eval mode.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from boundgraph.operator import Operator, register
+from boundgraph.operator import Operator, Random, register
 from boundgraph.relaxations import interval_between, kinked
 from boundgraph.values import Interval, Relaxation
 
@@ -30,6 +35,14 @@ def unstable(x: Interval, negative_slope: float = 0.01) -> Tensor:
     return (x.lower < 0) & (x.upper > 0)
 
 
+def _rrelu(
+    input: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, generator: Any = None
+) -> tuple:
+    if training:
+        raise Random("rrelu in train mode is random and has no bounds; call .eval()")
+    return input, (lower + upper) / 2
+
+
 LEAKY_RELU = register(
     Operator(
         name="leaky_relu",
@@ -37,6 +50,12 @@ LEAKY_RELU = register(
         interval=interval,
         relax=relax,
         unstable=unstable,
-        spellings=(F.leaky_relu, F.leaky_relu_, aten.leaky_relu.default, aten.leaky_relu_.default),
+        spellings=(
+            *(F.leaky_relu, F.leaky_relu_, aten.leaky_relu.default, aten.leaky_relu_.default),
+            *(
+                (spelling, _rrelu)
+                for spelling in (F.rrelu, F.rrelu_, torch.rrelu, aten.rrelu.default, aten.rrelu_.default)
+            ),
+        ),
     )
 )

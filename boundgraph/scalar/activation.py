@@ -27,19 +27,20 @@ def activation(
 ) -> Operator:
     """Make a scalar function known to `compile`, with everything about its bounds derived from a formula.
 
-    The interval is the exact range. The lines touch the function: on a convex part the chord and a tangent, on a concave
-    one the other way round, elsewhere those that leave the least area; intercepts are extrema of f(x) - slope x.
+    The interval is the exact range. The lines touch the function: on a convex part the chord and a tangent, on a
+    concave one the other way round, elsewhere those that leave the least area; intercepts are extrema of
+    f(x) - slope x.
 
     function: element-wise, of one tensor and the parameters; it may be a torch function or one of your own.
-    expression: the same in sympy, in one symbol for x; `Piecewise`, `Max`, `Min` and `Abs` may occur, and a symbol for each
-        parameter.
+    expression: the same in sympy, in one symbol for x; `Piecewise`, `Max`, `Min` and `Abs` may occur, and a symbol for
+        each parameter.
     spellings: other things that mean the function: functions, names of methods, ATen overloads, classes of modules.
         The function itself is one without saying. An entry may be a pair, see `Operator.spellings`.
     parameters: names and default values of what the function takes besides x. Bounds are derived for each value in use.
 
     Raises:
-        ActivationError: some root cannot be isolated with certainty, or the expression has a function without enclosure;
-            says which.
+        ActivationError: some root cannot be isolated with certainty, or the expression has a function without
+            enclosure; says which.
     """
     given = parameters or {}
     formula = _in_x(name, expression, given)
@@ -66,16 +67,21 @@ def derived(
     defaults = tuple(given.values())
 
     @functools.cache
+    def facts_for(*values: Any) -> Facts:
+        return facts(*values, *defaults[len(values) :])
+
+    @functools.cache
     def rules(*values: Any) -> Rules:
         if len(values) < len(defaults):
             return rules(*values, *defaults[len(values) :])
-        return Rules(shape_of(facts(*values), lambda x: function(x, *values)), period)
+        return Rules(shape_of(facts_for(*values), lambda x: function(x, *values)), period)
 
     def forward(x: Tensor, *values: Any) -> Tensor:
         return function(x, *values, *defaults[len(values) :])
 
     def interval(x: Interval, *values: Any) -> Interval:
-        return rules(*values).interval(x)
+        found = rules(*values)
+        return found.interval(found.within_domain(x, name))
 
     def relax(x: Interval, *values: Any) -> Relaxation:
         return rules(*values).relax(x)
@@ -89,7 +95,7 @@ def derived(
         [inspect.Parameter("x", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
         + [inspect.Parameter(key, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=given[key]) for key in given]
     )
-    _DERIVED[forward] = facts, rules
+    _DERIVED[forward] = facts_for, rules
     known = (function, *spellings)
     return Operator(
         name=name,
@@ -98,6 +104,7 @@ def derived(
         relax=relax,
         unstable=unstable,
         spellings=tuple(dict.fromkeys(known)),
+        elementwise=True,
     )
 
 

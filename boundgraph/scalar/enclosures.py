@@ -6,8 +6,10 @@ spare and moved outward, enclose them.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import mpmath  # type: ignore[import-untyped]
@@ -34,9 +36,12 @@ def precise(bits: int = PRECISION) -> Iterator[None]:
 
 def ball(value: Any) -> Ball:
     """The enclosure of an exact number, as thin as the precision allows."""
-    if isinstance(value, sympy.Expr):
-        return enclose(value, None)
-    return iv.mpf(value)
+    return _of_number(value, iv.prec) if isinstance(value, sympy.Expr) else iv.mpf(value)
+
+
+@cache
+def _of_number(value: sympy.Expr, precision: int) -> Ball:
+    return enclose(value, None)
 
 
 def between(lower: Any, upper: Any) -> Ball:
@@ -100,43 +105,53 @@ def enclose(expression: sympy.Expr, x: Ball | None) -> Ball:
     Raises:
         NotImplementedError: the expression holds a function without an enclosure.
     """
+    return _enclosure(sympy.sympify(expression))(x)
+
+
+@cache
+def _enclosure(expression: sympy.Expr) -> Callable[[Ball], Ball]:
     if expression == X:
-        return x
-    if isinstance(expression, sympy.Integer):
-        return iv.mpf(int(expression))
-    if isinstance(expression, sympy.Rational):
-        return iv.mpf(int(expression.p)) / iv.mpf(int(expression.q))
-    if expression == sympy.pi:
-        return iv.pi + 0
-    if expression == sympy.E:
-        return iv.exp(iv.mpf(1))
-    if isinstance(expression, sympy.Float):
-        return enclose(sympy.Rational(expression), x)
+        return lambda x: x
+    if isinstance(expression, sympy.Number | sympy.NumberSymbol):
+        return lambda x: _constant(expression, iv.prec)
     if isinstance(expression, sympy.Add):
-        return sum((enclose(part, x) for part in expression.args), iv.mpf(0))
+        parts = [_enclosure(part) for part in expression.args]
+        return lambda x: functools.reduce(lambda total, part: total + part(x), parts[1:], parts[0](x))
     if isinstance(expression, sympy.Mul):
-        product = iv.mpf(1)
-        for part in expression.args:
-            product = product * enclose(part, x)
-        return product
+        parts = [_enclosure(part) for part in expression.args]
+        return lambda x: functools.reduce(lambda total, part: total * part(x), parts[1:], parts[0](x))
     if isinstance(expression, sympy.Pow):
-        return _power(expression, x)
+        return _power(expression)
     function = _FUNCTIONS.get(expression.func)
     if function is None:
         raise NotImplementedError(f"no enclosure of {expression.func}")
-    return function(enclose(expression.args[0], x))
+    inner = _enclosure(expression.args[0])
+    return lambda x: function(inner(x))
 
 
-def _power(expression: sympy.Pow, x: Ball | None) -> Ball:
+@cache
+def _constant(number: sympy.Expr, precision: int) -> Ball:
+    """A number, enclosed at the precision of the moment."""
+    if number == sympy.pi:
+        return iv.pi + 0
+    if number == sympy.E:
+        return iv.exp(iv.mpf(1))
+    rational = sympy.Rational(number)
+    return iv.mpf(int(rational.p)) / iv.mpf(int(rational.q))
+
+
+def _power(expression: sympy.Pow) -> Callable[[Ball], Ball]:
     base, exponent = expression.args
     if base == sympy.E:
-        return iv.exp(enclose(exponent, x))
-    inner = enclose(base, x)
+        power = _enclosure(exponent)
+        return lambda x: iv.exp(power(x))
+    inner = _enclosure(base)
     if isinstance(exponent, sympy.Integer):
-        return _integer_power(inner, int(exponent))
+        return lambda x: _integer_power(inner(x), int(exponent))
     if exponent == sympy.Rational(1, 2):
-        return iv.sqrt(inner)
-    return iv.exp(enclose(exponent, x) * iv.log(inner))
+        return lambda x: iv.sqrt(inner(x))
+    power = _enclosure(exponent)
+    return lambda x: iv.exp(power(x) * iv.log(inner(x)))
 
 
 def _integer_power(x: Ball, exponent: int) -> Ball:

@@ -1,8 +1,8 @@
 """Real roots of sums of polynomials times exponentials of polynomials, all of them, with certainty.
 
-h = sum_i P_i exp(q_i) has the roots of h exp(-q_0), whose derivative has one power less in its first polynomial. So the
-roots of derivatives, found first, cut the line into pieces on which h is monotone and has one root at most (Rolle); signs
-at the cuts, in interval arithmetic, and at infinity, where the fastest term wins, say where there is one.
+h = sum_i P_i exp(q_i) has the roots of h exp(-q_0), whose derivative has one power less in its first polynomial. So
+the roots of derivatives, found first, cut the line into pieces on which h is monotone and has one root at most (Rolle);
+signs at the cuts, in interval arithmetic, and at infinity, where the fastest term wins, say where there is one.
 """
 
 from __future__ import annotations
@@ -50,14 +50,28 @@ class ExpPolynomial:
         found = ((q, _plus(_derivative(p), _times(_derivative(q), p))) for q, p in self.terms)
         return ExpPolynomial(tuple((q, p) for q, p in found if p))
 
-    def sign_at_infinity(self, side: int) -> int:
-        """The sign of all values far enough to the right (side 1) or to the left (side -1)."""
+    def fastest(self, side: int) -> tuple[Coefficients, Coefficients]:
+        """The term (q, P) that outgrows all others far to the right (side 1) or to the left (side -1)."""
         fastest = self.terms[0]
         for term in self.terms[1:]:
-            growth = _minus(term[0], fastest[0])
-            if _far_sign(growth, side) > 0:
+            if _far_sign(_minus(term[0], fastest[0]), side) > 0:
                 fastest = term
-        return _far_sign(fastest[1], side)
+        return fastest
+
+    def sign_at_infinity(self, side: int) -> int:
+        """The sign of all values far enough out."""
+        return _far_sign(self.fastest(side)[1], side)
+
+
+def limit_of_quotient(numerator: ExpPolynomial, denominator: ExpPolynomial, side: int) -> sympy.Expr:
+    """The limit at infinity, which the fastest terms decide."""
+    if numerator.is_zero:
+        return sympy.Integer(0)
+    (q, top), (r, bottom) = numerator.fastest(side), denominator.fastest(side)
+    growth = _far_sign(_minus(q, r), side) or len(top) - len(bottom)
+    if growth == 0:
+        return top[-1] / bottom[-1]
+    return sympy.oo * _far_sign(top, side) * _far_sign(bottom, side) if growth > 0 else sympy.Integer(0)
 
 
 def _polynomial(coefficients: Coefficients) -> sympy.Expr:
@@ -194,7 +208,7 @@ def _sign_beside(function: ExpPolynomial, point: Any, side: int, middle: Any) ->
 
 
 def number(point: Any, side: int) -> Any:
-    """A point as a number of mpmath: the end of the enclosure of a root that lies on the side, or of an exact number."""
+    """A point as a number of mpmath: of a root the end of its enclosure that lies on the side."""
     if isinstance(point, Root):
         return point.high if side > 0 else point.low
     with mp.workprec(PRECISION):

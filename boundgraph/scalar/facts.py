@@ -15,8 +15,8 @@ import sympy
 from boundgraph.errors import BoundgraphError
 from boundgraph.operator import X
 from boundgraph.scalar.enclosures import Ball, ball, enclose, precise, sign_of
-from boundgraph.scalar.exp_polynomials import Root, UndecidedError, roots_of_monotone
-from boundgraph.scalar.signs import exact, signs
+from boundgraph.scalar.exp_polynomials import Root, UndecidedError, limit_of_quotient, roots_of_monotone
+from boundgraph.scalar.signs import algebraic, as_exp_polynomial, exact, signs
 
 Point = Any  # an exact number, an infinity, or a Root
 
@@ -86,11 +86,13 @@ def derive(formula: sympy.Expr) -> Facts:
                 for left, right in _ends(branch, *around)
                 for piece in _pieces(branch, left, right)
             ]
+            if not pieces:
+                raise UndecidedError("nowhere is it known to be real")
             cuts = [_cut(left, right) for left, right in pairwise([None, *pieces, None])]
             turns = [turn for piece in pieces for turn in _turns_inside(piece)]
             turns += [turn for cut, pair in zip(cuts, pairwise([None, *pieces, None]), strict=True)
                       if (turn := _turn_at(cut, *pair)) is not None]  # fmt: skip
-    except (UndecidedError, NotImplementedError) as reason:
+    except (UndecidedError, NotImplementedError, sympy.PolynomialError) as reason:
         raise ActivationError(f"no bounds can be derived from {formula}: {reason}") from reason
     return Facts(formula, tuple(pieces), tuple(c for c in cuts if c.at not in (sympy.oo, -sympy.oo)), tuple(turns))
 
@@ -229,7 +231,21 @@ def one_sided(formula: sympy.Expr, point: Point, side: int) -> sympy.Expr:
         value = formula.subs(X, point)
         if value.is_finite and value.is_real and not value.has(sympy.nan, sympy.zoo):
             return value
+    else:
+        known = _limit_at_infinity(formula, 1 if point == sympy.oo else -1)
+        if known is not None:
+            return known
     return sympy.limit(formula, X, point, "+" if side > 0 else "-")
+
+
+def _limit_at_infinity(formula: sympy.Expr, side: int) -> sympy.Expr | None:
+    """The limit of a quotient of sums of polynomials times exponentials, None for anything else."""
+    form = algebraic(formula)
+    above, below = sympy.fraction(sympy.together(form.expression))
+    numerator, denominator = (as_exp_polynomial(form.restored(part)) for part in (above, below))
+    if numerator is None or denominator is None:
+        return None
+    return limit_of_quotient(numerator, denominator, side)
 
 
 class Enclosed:

@@ -6,6 +6,8 @@ Nothing but tightness depends on it: a tangent anywhere on a concave piece lies 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -14,6 +16,17 @@ from torch import Tensor
 from boundgraph.scalar.shape import Curved
 
 _NODES, _FARTHEST, _STEEPEST, _STEPS = 8193, 1e6, 1e12, 80
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Tables are made of many small steps, which several threads would only wait for each other in."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)
@@ -82,7 +95,8 @@ class InverseSlope:
     def _table(self, like: Tensor) -> Tensor:
         key = (like.dtype, like.device)
         if key not in self.tables:
-            self.tables[key] = self._computed().to(dtype=like.dtype, device=like.device)
+            with one_thread():
+                self.tables[key] = self._computed().to(dtype=like.dtype, device=like.device)
         return self.tables[key]
 
     @torch.no_grad()

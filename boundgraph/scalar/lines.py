@@ -1,9 +1,9 @@
 """Interval and lines of a scalar function from its shape.
 
-For every slope k the tightest intercepts on [l, u] are the extrema of h(x) = f(x) - k x. On a piece where f is concave, h
-lies below each of its tangents, so with any t on the piece h(x) <= h(t) + h'(t) (x - t): an upper bound without a root
-that had to be found, and the maximum itself if h'(t) = 0. Elsewhere h is largest at an end, a kink or a jump. So slopes
-and touching points may come from tables; only tightness depends on them.
+For every slope k the tightest intercepts on [l, u] are the extrema of h(x) = f(x) - k x. On a piece where f is concave,
+h lies below each of its tangents, so with any t on the piece h(x) <= h(t) + h'(t) (x - t): an upper bound without a
+root that had to be found, and the maximum itself if h'(t) = 0. Elsewhere h is largest at an end, a kink or a jump. So
+slopes and touching points may come from tables; only tightness depends on them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from boundgraph.errors import DomainError
+from boundgraph.regions import readable
 from boundgraph.relaxations import positive
 from boundgraph.scalar.inverse import InverseSlope
 from boundgraph.scalar.shape import Curved, Shape, into
@@ -33,8 +35,22 @@ class Rules:
         self.shape, self.period = shape, period
         self.inverses = tuple(InverseSlope(piece) for piece in shape.curved)
 
+    @cached_property
+    def pole_at_zero(self) -> bool:
+        """Whether the domain begins at 0 with a pole, where floats have two zeros and the function two infinities."""
+        values = self.shape.function(torch.tensor([0.0, -0.0], dtype=torch.float64))
+        return self.shape.domain[0] == 0 and bool(values.isinf().all()) and bool(values[0] != values[1])
+
     def interval(self, x: Interval) -> Interval:
-        """The exact range: the function is monotone between the points at which it is looked at."""
+        """The exact range; all numbers where a pole is touched, since the two zeros of floats have different values."""
+        found = self._range(x)
+        if not self.pole_at_zero:
+            return found
+        touched = x.lower <= 0
+        return Interval(found.lower.masked_fill(touched, -math.inf), found.upper.masked_fill(touched, math.inf))
+
+    def _range(self, x: Interval) -> Interval:
+        """The function is monotone between the points at which it is looked at."""
         shape, at_low, at_high = self.shape, self.shape.function(x.lower), self.shape.function(x.upper)
         shift = self.shift(x.lower)
         if shape.rising is not None:
@@ -49,6 +65,27 @@ class Rules:
             upper = torch.where(met, upper.clamp(min=value), upper)
         return Interval(lower, upper)
 
+    def within_domain(self, x: Interval, name: str) -> Interval:
+        """The operand, if the function has values on all of it; NaN where it has not and numbers may not be looked at.
+
+        Raises:
+            DomainError: says where the function has values.
+        """
+        start, end = self.shape.domain
+        if self.period is not None or (math.isinf(start) and math.isinf(end)):
+            return x
+        outside = (x.lower < start) | (x.upper > end)
+        if not readable(outside):
+            return Interval(*(side.masked_fill(outside, math.nan) for side in x))
+        if bool(outside.any()):
+            low, high = x.lower.min().item(), x.upper.max().item()
+            limits = [f"x >= {start:g}"] * math.isfinite(start) + [f"x <= {end:g}"] * math.isfinite(end)
+            raise DomainError(
+                f"{name} has real values for {' and '.join(limits)}, but the bounds of its operand range from "
+                f"{low:.4g} to {high:.4g}. Where the operand itself stays inside, clamp it or use a tighter method"
+            )
+        return x
+
     def shift(self, low: Tensor) -> Tensor | float:
         """By how much the shape is moved so that its first period holds the lower end."""
         if self.period is None:
@@ -60,8 +97,15 @@ class Rules:
         found: list[tuple[float, Any, Tensor]] = []
         for jump in self.shape.jumps:
             at = jump.at + shift
-            found.append((jump.left, at, (low < at) & (at <= high)))
-            found.append((jump.right, at, (low <= at) & (at < high)))
+            before, after = (low < at) & (at <= high), (low <= at) & (at < high)
+            if math.isinf(jump.left) or math.isinf(jump.right):  # -0 lies at the other side of a pole at 0
+                before = after = (low <= at) & (at <= high)
+            if self.period is not None:
+                # sound: the shift is rounded, and with it the place of the pole; but a function that rises between its
+                # poles falls from end to end, if and only if a pole lies between ends less than a period apart
+                across = (self.shape.function(high) < self.shape.function(low)) | (high - low >= self.period)
+                before, after = before | across, after | across
+            found += [(jump.left, at, before), (jump.right, at, after)]
         return found
 
     def relax(self, x: Interval) -> Relaxation:
@@ -82,8 +126,8 @@ class Rules:
         return result
 
     def slopes(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        """Of the lower and of the upper line: on a convex interval tangent in the middle and chord, on a concave one the
-        other way round, on others those that leave the least area."""
+        """Of the lower and of the upper line: on a convex interval tangent in the middle and chord, on a concave one
+        the other way round, on others those that leave the least area."""
         function, middle, shift = self.shape.function, (low + high) / 2, self.shift(low)
         at_low, at_high, tangent = function(low), function(high), self.shape.slope_at(middle - shift)
         # on a width below which the chord's slope is lost in rounding, a tangent is as good to second order

@@ -45,8 +45,8 @@ class Jump(NamedTuple):
 
 
 class Mixed(NamedTuple):
-    """Where the curvature changes: an interval is neither convex nor concave if it begins left of `start` and ends right
-    of `end`. The two differ where straight pieces lie between."""
+    """Where the curvature changes: an interval is neither convex nor concave if it begins left of `start` and ends
+    right of `end`. The two differ where straight pieces lie between."""
 
     start: float
     end: float

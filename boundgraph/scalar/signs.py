@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import sympy
@@ -29,7 +30,7 @@ def signs(expression: sympy.Expr, start: Any, end: Any) -> Signs:
     Raises:
         UndecidedError: a root cannot be isolated, or the expression is of a kind whose roots are not known to be all.
     """
-    total, changes = 1, []
+    total, changes = 1, list[Root]()
     for factor, odd in _factors(expression):
         part = _signs_of_factor(factor, start, end)
         if part.signs == (0,):
@@ -43,7 +44,7 @@ def signs(expression: sympy.Expr, start: Any, end: Any) -> Signs:
 
 def _in_order(changes: list[Root]) -> list[Root]:
     changes = sorted(changes, key=lambda root: root.low)
-    for first, second in zip(changes, changes[1:], strict=False):
+    for first, second in pairwise(changes):
         for bits in (64, 128, 256):
             if first.high < second.low:
                 break

@@ -1,8 +1,8 @@
 """Slopes of the lines with the least area, for intervals on which a function is neither convex nor concave.
 
 The upper line with the least area minimises max_x (f(x) - k x) + k m over its slope k, m the middle of the interval: a
-convex function of k, whose derivative is m minus the place of the maximum. It is minimised by bisection once, on a grid of
-intervals, and interpolated between.
+convex function of k, whose derivative is m minus the place of the maximum. It is minimised by bisection once, on a grid
+of intervals, and interpolated between.
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ import torch
 from torch import Tensor
 
 from boundgraph.relaxations import positive
+from boundgraph.scalar.inverse import one_thread
 
 if TYPE_CHECKING:
     from boundgraph.scalar.lines import Rules
 
-_GRID, _NEAREST, _FARTHEST, _STEPS = 96, 1e-3, 1e5, 36
+_GRID, _NEAREST, _FARTHEST, _STEPS = 192, 1e-3, 1e5, 36
 
 
 class SlopeTable:
     """(interval) -> how mixed it is, from 0 to 1, and the slopes below and above.
 
-    An interval is mixed from the first change of curvature right of its lower end to the last one left of its upper end.
-    For each such pair there is a grid over the logarithms of the distances of the ends from the two. An end nearer than
-    the grid begins makes the interval mixed in part, in proportion to its distance.
+    An interval is mixed from the first change of curvature right of its lower end to the last one left of its upper
+    end. For each such pair there is a grid over the logarithms of the distances of the ends from the two. An end nearer
+    than the grid begins makes the interval mixed in part, in proportion to its distance.
     """
 
     def __init__(self, rules: Rules) -> None:
@@ -97,7 +98,8 @@ class SlopeTable:
     def _table(self, like: Tensor) -> tuple[Tensor, Tensor]:
         key = (like.dtype, like.device)
         if key not in self._tables:
-            self._tables[key] = self._computed().to(dtype=like.dtype, device=like.device)
+            with one_thread():
+                self._tables[key] = self._computed().to(dtype=like.dtype, device=like.device)
         below, above = self._tables[key]
         return below, above
 

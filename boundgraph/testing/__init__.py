@@ -41,8 +41,8 @@ def check_operator(
         signature is not that of `forward`; modules are also exported, which covers ATen spellings.
         None leaves spellings out.
     domain: boxes are cut to it, for functions that have no value elsewhere, or none that a float can hold.
-    cancels: whether `forward` loses digits to cancellation, as x - tanh(x) does near 0, so that its rounding is relative
-        to its operand.
+    cancels: whether `forward` loses digits to cancellation, as x - tanh(x) does near 0, so that its rounding is
+        relative to its operand.
 
     Raises:
         AssertionError: a law is broken; names operator, law, arguments and place. Rounding is allowed for, by bounds

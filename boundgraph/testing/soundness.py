@@ -5,24 +5,25 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from boundgraph.compiler import compile
-from boundgraph.linear_forms import per_example
 from boundgraph.methods import Pipeline
 from boundgraph.module import BoundedModule
 from boundgraph.regions import Box, LpBall, Region
-from boundgraph.values import Interval
+from boundgraph.values import Bounds, Interval
 
 Inputs = tuple[Tensor | Region, ...]
 
 
 class Soundness(NamedTuple):
     """What `check_sound` saw. margin: the least distance of a value from its bounds, negative by rounding at most.
-    width: of the bounds of the outputs, on average. points: how many points of the regions were tried."""
+    width: of the bounds of the output, on average; of several outputs that of the first that is not exact. points: how
+    many points of the regions were tried."""
 
     margin: float
     width: float
@@ -30,16 +31,38 @@ class Soundness(NamedTuple):
 
 
 class _Claim(NamedTuple):
-    """Bounds (batch, rows) on the rows of spec @ output, or on the outputs themselves."""
+    """Bounds (batch, rows) on the rows of spec @ output, or on an output itself."""
 
     what: str
     spec: Tensor | None  # (batch, rows, outputs)
     lower: Tensor
     upper: Tensor
+    number: int = 0  # of the output among the tensors that the model returns
 
-    def rows(self, output: Tensor) -> Tensor:
-        flat = output.reshape(output.shape[0], -1)
+    def rows(self, outputs: list[Tensor]) -> Tensor:
+        flat = _flat(outputs[self.number])
         return flat if self.spec is None else torch.einsum("bro,bo->br", self.spec, flat)
+
+    @property
+    def is_exact(self) -> bool:
+        return torch.equal(self.lower, self.upper)
+
+
+def _flat(output: Tensor) -> Tensor:
+    """(batch, values), in float64; what has no batch, which only exact values may, counts as one example."""
+    return output.double().reshape(len(output) if output.dim() else 1, -1)
+
+
+def _sides(bounds: Bounds | Interval) -> tuple[Tensor, Tensor]:
+    assert bounds.lower is not None
+    assert bounds.upper is not None
+    return _flat(bounds.lower), _flat(bounds.upper)
+
+
+def _tensors(result: Any) -> list[Any]:
+    """The tensors in what a model returns, or their bounds in what a bounded one does."""
+    leaves = tree_leaves(result, is_leaf=lambda leaf: isinstance(leaf, Bounds))
+    return [leaf for leaf in leaves if isinstance(leaf, Tensor | Bounds)]
 
 
 def check_sound(
@@ -51,7 +74,8 @@ def check_sound(
     rows: int = 3,
     seed: int = 0,
 ) -> Soundness:
-    """Hold lower <= f(x) <= upper against points x of the regions, for the outputs and for random specifications.
+    """Hold lower <= f(x) <= upper against points x of the regions, for all outputs and, where the model returns one
+    tensor, for random specifications.
 
     The points are random ones, corners, and Frank-Wolfe iterates that attack `rows` outputs and `rows` random linear
     combinations of outputs from both sides. At radius 0 the bounds must be the model's output. All is done in float64
@@ -74,24 +98,25 @@ def check_sound(
     for point in _points(model, regions, claims, (samples, steps, rows), generator):
         count += 1
         with torch.no_grad():
-            output = model(*point)
-        margin = min(margin, *(_margin(claim, output, f"{type(model).__name__}, {method}") for claim in claims))
-    width = (claims[0].upper - claims[0].lower).mean().item()
-    return Soundness(margin, width, count)
+            outputs = _tensors(model(*point))
+        margin = min(margin, *(_margin(claim, outputs, f"{type(model).__name__}, {method}") for claim in claims))
+    first = next((claim for claim in claims if not claim.is_exact), claims[0])
+    return Soundness(margin, (first.upper - first.lower).mean().item(), count)
 
 
 def _claims(bounded: BoundedModule, regions: Inputs, rows: int, generator: torch.Generator) -> list[_Claim]:
     with torch.no_grad():
-        bounds = bounded(*regions)
-        batch, outputs = bounds.lower.shape[0], bounds.lower[0].numel()
-        spec = torch.randn(batch, rows, outputs, generator=generator, dtype=torch.float64)
-        specified = bounded(*regions, spec=spec)
-    claims = [_Claim("output", None, *(side.reshape(batch, -1) for side in bounds[:2]))]
-    claims.append(_Claim("specification row", spec, specified.lower, specified.upper))
-    for claim, source in zip(tuple(claims), (bounds, specified), strict=True):
+        found = _tensors(bounded(*regions))
+        claims = [_Claim("output", None, *_sides(bounds), number) for number, bounds in enumerate(found)]
+        if len(found) == 1:
+            batch, outputs = claims[0].lower.shape
+            spec = torch.randn(batch, rows, outputs, generator=generator, dtype=torch.float64)
+            found += _tensors(bounded(*regions, spec=spec))
+            claims.append(_Claim("specification row", spec, *found[1][:2]))
+    for claim, source in zip(tuple(claims), found, strict=True):
         if source.interval is not None:
-            sides = (side.reshape(batch, -1) for side in source.interval)
-            claims.append(_Claim(f"interval of {claim.what}", claim.spec, *sides))
+            sides = _sides(source.interval)
+            claims.append(_Claim(f"interval of {claim.what}", claim.spec, *sides, claim.number))
     return claims
 
 
@@ -102,12 +127,12 @@ def _points(
     samples, steps, rows = effort
     for i in range(samples):
         yield _sample(regions, generator, corners=i % 2 == 1)
-    for claim in claims[:2]:
+    for claim in (claim for claim in claims if not claim.what.startswith("interval") and not claim.is_exact):
         chosen = torch.randperm(claim.lower.shape[1], generator=generator)[:rows].tolist()
         for row in chosen:
             for sign in (1.0, -1.0):
                 yield from _attack(
-                    lambda *x, claim=claim, row=row, sign=sign: sign * claim.rows(model(*x))[:, row].sum(),
+                    lambda *x, claim=claim, row=row, sign=sign: sign * claim.rows(_tensors(model(*x)))[:, row].sum(),
                     regions, _sample(regions, generator, corners=False), steps,
                 )  # fmt: skip
 
@@ -185,25 +210,27 @@ def _require_exact_at_zero(bounded: BoundedModule, regions: Inputs) -> None:
         for value, region in zip(values, regions, strict=True)
     ]
     with torch.no_grad():
-        output, bounds = per_example(bounded.model(*values)), bounded(*points)
-    _margin(_Claim("at radius 0, output", None, *map(per_example, bounds[:2])), output, str(bounded.method))
-    for side in (bounds.lower, bounds.upper):
-        exact = _Claim("at radius 0, bound", None, output, output)
-        _margin(exact, per_example(side), str(bounded.method))
+        outputs, found = _tensors(bounded.model(*values)), _tensors(bounded(*points))
+    for output, bounds in zip(outputs, found, strict=True):
+        _margin(_Claim("at radius 0, output", None, *_sides(bounds)), [output], str(bounded.method))
+        for side in (bounds.lower, bounds.upper):
+            exact = _Claim("at radius 0, bound", None, _flat(output), _flat(output))
+            _margin(exact, [side], str(bounded.method))
 
 
-def _margin(claim: _Claim, output: Tensor, where: str) -> float:
+def _margin(claim: _Claim, outputs: list[Tensor], where: str) -> float:
     """Least distance to a bound. Rounding allowed: a network whose layers sum up 2^20 products on a path is off by no
     more than 2^20 ulps of its largest number."""
-    values = claim.rows(output)
+    values = claim.rows(outputs)
     inside = torch.minimum(values - claim.lower, claim.upper - values)
     size = 1 + torch.maximum(claim.lower.abs(), claim.upper.abs())
     bad = ~(inside >= -(2**20) * torch.finfo(values.dtype).eps * size)
     if bool(bad.any()):
         example, row = divmod(int(torch.where(bad, inside.nan_to_num(-math.inf), math.inf).argmin()), values.shape[1])
         value, lower, upper = (part[example, row].item() for part in (values, claim.lower, claim.upper))
+        which = f"{claim.what} {claim.number}, element" if len(outputs) > 1 else claim.what
         raise AssertionError(
-            f"{where}: {claim.what} {row} of example {example} is {value:.9g}, outside its bounds "
+            f"{where}: {which} {row} of example {example} is {value:.9g}, outside its bounds "
             f"[{lower:.9g}, {upper:.9g}]; {int(bad.sum())} of {bad.numel()} are"
         )
     return inside.min().item()

@@ -27,13 +27,13 @@ def spellings_canonicalize(trials: Sequence[Trial], calls: Sequence[Call]) -> No
     """
     operator, seen = trials[0].operator, set[Any]()
     for spelling in operator.spellings:
-        for trial in trials if not isinstance(spelling, tuple) else ():
+        for trial in trials if not isinstance(spelling, tuple | type) else ():
             if _accepts(trial, call := _direct(trial, spelling)):
                 _require_canonical(trial, call)
                 seen.add(spelling)  # F.tanh, say, is traced through and arrives as the method it calls
                 break
     for call in calls:
-        seen |= _require_canonical(trials[0], call)
+        seen |= _require_canonical(trials[0], call) | {type(call)}
     untried = [str(spelling) for spelling in operator.adapters if spelling not in seen]
     trials[0].require("spellings are tried", not untried, f"no call uses {', '.join(untried)}")
 
@@ -59,7 +59,7 @@ def _require_canonical(trial: Trial, call: Call) -> set[Any]:
     operands, constants = _operands(trial), Constants()
     module = _as_module(call, len(operands)).to(trial.dtype)
     graphs = [capture(module, constants)]
-    if isinstance(call, nn.Module):
+    if isinstance(call, nn.Module) and type(call) not in trial.operator.adapters:  # export sees through one's own
         graphs.append(export_graph(module, constants, tuple(operands), ValueError("not traced")))
     return {spelled for graph in graphs for spelled in _spelled(trial, module, graph_module(graph, module, constants))}
 

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+import boundgraph
 from boundgraph.ops.leaky_relu import LEAKY_RELU, forward, interval, relax
-from boundgraph.testing import Perturbed, check_operator
+from boundgraph.testing import Perturbed, check_operator, check_sound
 from boundgraph.values import Interval
 
 SLOPES = (-0.5, 0.0, 0.01, 0.2, 1.0, 1.5)
@@ -16,7 +17,7 @@ SLOPES = (-0.5, 0.0, 0.01, 0.2, 1.0, 1.5)
 
 @pytest.mark.parametrize("slope", SLOPES)
 def test_laws(slope: float) -> None:
-    check_operator(LEAKY_RELU, cases=[(Perturbed(3, 2), slope)])
+    check_operator(LEAKY_RELU, cases=[(Perturbed(3, 2), slope)], calls=None)
 
 
 def test_modules() -> None:
@@ -24,6 +25,11 @@ def test_modules() -> None:
         nn.LeakyReLU(0.3),
         nn.LeakyReLU(inplace=True),
         lambda x: F.leaky_relu(x, negative_slope=-1.0, inplace=True),
+        nn.RReLU(),
+        nn.RReLU(0.2, 0.4, inplace=True),
+        lambda x: F.rrelu(x, upper=0.9),
+        lambda x: F.rrelu_(x.clone(), 0.3, 0.5),
+        lambda x: torch.rrelu(x, -0.5, 0.5),
     ]
     check_operator(LEAKY_RELU, calls=calls)
 
@@ -49,3 +55,18 @@ def test_by_hand(slope: float, range_: tuple[float, ...], lines: tuple[float, ..
     assert tuple(end.item() for end in interval(box, slope)) == range_
     found = [part.item() if part is not None else 0.0 for line in relax(box, slope) for part in line]
     assert found == pytest.approx(lines, abs=1e-15)
+
+
+@pytest.mark.parametrize("method", ["ibp", "crown-ibp", "crown"])
+def test_networks(method: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.LeakyReLU(0.3), nn.Linear(8, 8), nn.RReLU(), nn.Linear(8, 3)).eval()
+    check_sound(model, boundgraph.LpBall(torch.rand(2, 4), eps=0.1), method=method)
+
+
+def test_random_slopes_are_refused() -> None:
+    bounded = boundgraph.compile(nn.Sequential(nn.Linear(4, 8), nn.RReLU()))
+    assert bounded.training
+    with pytest.raises(boundgraph.UnsupportedOperatorError, match="rrelu in train mode is random and has no bounds"):
+        bounded(torch.rand(2, 4), eps=0.1)
+    bounded.eval()(torch.rand(2, 4), eps=0.1)

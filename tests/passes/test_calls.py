@@ -92,14 +92,6 @@ def test_exact_parts_are_what_they_are(name: str) -> None:
     check_sound(model, boundgraph.LpBall(torch.rand(4, 4), eps=0.1), method="crown")
 
 
-@pytest.mark.parametrize(
-    "function", [torch.split, lambda x, n: x.chunk(n, 1), lambda x, _: torch.relu(x).split([1, 3], 1)]
-)
-def test_models_must_return_one_part(function) -> None:
-    with pytest.raises(boundgraph.CaptureError, match="Model returns several tensors; boundgraph bounds models that"):
-        boundgraph.compile(Model(lambda x: function(x, 2)))
-
-
 def test_interval_alone_is_two_constants() -> None:
     register(
         Operator(
