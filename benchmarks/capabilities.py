@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
+from benchmarks.comparison import ROUNDING
 from benchmarks.comparison_cases import Applied
 from benchmarks.pages import joined, markdown, taken
 from benchmarks.peer import BACKENDS, beyond, first_line, sampled
 from benchmarks.run import RESULTS, ROOT, load, machine, written
-from benchmarks.comparison import ROUNDING
 
 METHODS = ("ibp", "crown")
 BATCH, EPS, POINTS = 3, 0.05, 400

@@ -310,7 +310,9 @@ def _unsound(rows: list[Row], names: list[str]) -> str:
 
 
 def main(
-    operator: Annotated[list[str], typer.Option(help="One of those in benchmarks/comparison_cases.py; all by default.")] = [],  # noqa: B006
+    operator: Annotated[
+        list[str], typer.Option(help="One of those in benchmarks/comparison_cases.py; all by default.")
+    ] = [],  # noqa: B006
     seeds: Annotated[int, typer.Option(help="Weights and inputs per question.")] = SEEDS,
     radius: Annotated[list[float], typer.Option(help="Of the operand.")] = list(RADII),  # noqa: B006
     results: Annotated[Path, typer.Option(help="Folder of the JSON file.")] = RESULTS,

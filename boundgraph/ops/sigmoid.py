@@ -41,11 +41,6 @@ def relax(x: Interval) -> Relaxation:
     return s_shaped(torch.sigmoid, slope_at, curvature_at, point_with_slope, x)
 
 
-def steepest(x: Interval) -> Relaxation:
-    """Where the sigmoid bends both ways, the lines through the ends, steeper than those with the least area."""
-    return s_shaped(torch.sigmoid, slope_at, curvature_at, point_with_slope, x, steepest=True)
-
-
 SIGMOID = register(
     Operator(
         name="sigmoid",

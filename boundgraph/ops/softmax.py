@@ -93,7 +93,7 @@ def _through_lines(x: Interval, dim: int, function: Any, lines_around: Any) -> P
 
 def around_sigmoid(t: Interval, below: Tensor, above: Tensor) -> Relaxation:
     """Lines that are best where the planes in t are at the centre of the box: `below` and `above`."""
-    lines = sigmoid.steepest(t)
+    lines = sigmoid.relax(t)
     slope, intercept = _line_below(torch.sigmoid, t.lower, t.upper, below, lines.lower.slope)
     # sound: sigmoid(t) = -f(-t) with f(t) = -sigmoid(-t), of the same shape, so a line below f at -t gives one above
     turned = _line_below(lambda at: -torch.sigmoid(-at), -t.upper, -t.lower, -above, lines.upper.slope)
