@@ -54,6 +54,15 @@ class _TwoInputs(nn.Module):
         return self.last(torch.relu(self.function(self.first(x), self.second(y))))
 
 
+class _Several(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return torch.relu(sum(self.layer(x) for x in inputs))
+
+
 class _Recurrent(nn.Module):
     """The last output of a recurrent layer, through a linear one."""
 
@@ -225,6 +234,7 @@ def probes() -> dict[str, Probe]:
         "loop over nn.LSTMCell": Probe(_CellLoop, ((4, 3),)),
         "two inputs, added": Probe(lambda: _TwoInputs(torch.add), ((4,), (3,))),
         "two inputs, multiplied": Probe(lambda: _TwoInputs(torch.mul), ((4,), (3,))),
+        "any number of inputs": Probe(_Several, ((4,), (4,))),
         "quotient of two values": _function(
             lambda x, a, b: a(x) / (1 + torch.exp(b(x))), linear(6, 4), linear(6, 4)
         ),
