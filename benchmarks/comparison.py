@@ -201,8 +201,8 @@ Widths of our bounds over those of auto_LiRPA: below 1, ours are tighter. Each o
 The radius is that of the operand, in the deep network on average and by interval bounds. Both libraries get the same
 weights and inputs, in double precision, and work as they come, without bounds that are optimised. Violations are
 questions for which a sampled point or corner gives a value outside of the bounds, or the bounds are NaN; where theirs
-are violated, there is no ratio. auto_LiRPA asks for an older PyTorch than the one named below; some of its failures may
-come from the newer exporter.
+are violated, there is no ratio. auto_LiRPA asks for an older PyTorch than the one named below; some of its failures
+may come from the newer exporter.
 
 To repeat it, with auto_LiRPA importable:
 
@@ -211,7 +211,8 @@ pip install -e '.[benchmarks]' && python -m benchmarks.comparison
 ```
 """
 
-BARE = """Where *bare* is above 1 and the networks are not, as for the square and the absolute value, auto_LiRPA takes a line
+BARE = """
+Where *bare* is above 1 and the networks are not, as for the square and the absolute value, auto_LiRPA takes a line
 below that is least where the function is. On a box without layers around it that gives the interval, which is exact;
 boundgraph takes the line that leaves the least area, and has the interval beside it in `bounds.interval`. Where deep
 CROWN is above 1, as for layer normalisation, auto_LiRPA bounds the parts of what we bound as one, such as the variance,
