@@ -188,7 +188,7 @@ def ratio(row: Row) -> float | None:
 
 # ------------------------------------------------------------------------------------------------ the page
 
-PREAMBLE = """# Tightness, operator by operator
+PREAMBLE = """# Tightness beside auto_LiRPA
 
 <!-- written by `python -m benchmarks.comparison`; edit benchmarks/comparison.py instead -->
 
