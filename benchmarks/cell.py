@@ -125,7 +125,7 @@ def _boundgraph(cell: Cell, sample: networks.Sample) -> Step:
 
 def _auto_lirpa(cell: Cell, sample: networks.Sample) -> Step:
     """auto_LiRPA by its public interface, asked for lower bounds of the same margins, or for its fused loss."""
-    library, ball_class = _imported_auto_lirpa()
+    library, ball_class = auto_lirpa_imported()
     (model, x, labels), wanted = sample, networks.network(cell.network)
     if cell.task == "compile":
         return lambda: library.BoundedModule(model, x[:2])
@@ -157,7 +157,7 @@ def _auto_lirpa(cell: Cell, sample: networks.Sample) -> Step:
     return _training_step(bounded, fused_loss if fused else lambda: robust_cross_entropy(margins()))
 
 
-def _imported_auto_lirpa() -> tuple[Any, Any]:
+def auto_lirpa_imported() -> tuple[Any, Any]:
     try:
         library = importlib.import_module("auto_LiRPA")
         ball = importlib.import_module("auto_LiRPA.perturbations").PerturbationLpNorm

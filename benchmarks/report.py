@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ import typer
 
 from benchmarks import growth
 from benchmarks.cell import BACKENDS
+from benchmarks.pages import joined, markdown, prose, taken
 from benchmarks.run import RESULTS, ROOT, Row, load
 
 PREAMBLE = """# Performance
@@ -65,7 +65,7 @@ def page(results: Path) -> str:
     if "growth" in found:
         parts += _growth(found["growth"])
     parts += ["## Where and when\n", "\n".join(_machine(name, document) for name, document in found.items())]
-    return "\n".join(part.strip("\n") + "\n" for part in parts if part)
+    return joined(parts)
 
 
 def _performance(document: dict[str, Any]) -> list[str]:
@@ -75,7 +75,7 @@ def _performance(document: dict[str, Any]) -> list[str]:
         examples = document["settings"]["verified"]
         parts += [
             f"## Verification by CROWN, {examples} examples, in clean forward passes\n",
-            _prose(
+            prose(
                 "Lower bounds of the margins, with a walk for every pre-activation. *All rows* is the work if every "
                 "neuron is walked, in FLOPs of a forward pass; neurons that cannot change sign need no walk."
             ),
@@ -107,7 +107,7 @@ def _notes(rows: Iterable[Row]) -> str:
         if "note" in row:
             found.setdefault((row["task"], row["backend"], row["note"]), []).append(row["network"])
     lines = [
-        _prose(f"- {', '.join(names)}, {task}, {backend}: {note}", "  ")
+        prose(f"- {', '.join(names)}, {task}, {backend}: {note}", "  ")
         for (task, backend, note), names in found.items()
     ]
     return "Cells without a figure:\n\n" + "\n".join(lines) if lines else ""
@@ -132,7 +132,7 @@ def _ablation(document: dict[str, Any]) -> list[str]:
         "CROWN-IBP train steps in natural steps, with one part switched off, and in brackets that over everything on. "
         "A pass is listed where the graph without it is another one with the same bounds."
     )
-    return ["## What each part is worth\n", _prose(what), _markdown(["", *(_named(*name) for name in names)], body)]
+    return ["## What each part is worth\n", prose(what), markdown(["", *(_named(*name) for name in names)], body)]
 
 
 def _growth(document: dict[str, Any]) -> list[str]:
@@ -142,7 +142,7 @@ def _growth(document: dict[str, Any]) -> list[str]:
         f"at {base}."
     )
     picture = "![Time and memory against batch, width, depth, classes and image size](images/growth.svg)"
-    return ["## Growth\n", _prose(what), picture]
+    return ["## Growth\n", prose(what), picture]
 
 
 def _of(rows: Iterable[Row], task: str) -> list[Row]:
@@ -159,7 +159,7 @@ def _ratios(rows: Sequence[Row], limits: dict[str, dict[str, float]], unit: str,
         figures = (found.get((*name, backend), {}).get("ratio") for backend in others)
         cells = (_figure(value) for value in (least, *figures))
         body.append([_named(*name), _milliseconds(natural.get("step_s")), *cells])
-    return _markdown(["network, batch", unit, limit, *others], body)
+    return markdown(["network, batch", unit, limit, *others], body)
 
 
 def _table(rows: Sequence[Row], text: Any) -> str:
@@ -169,11 +169,7 @@ def _table(rows: Sequence[Row], text: Any) -> str:
     for name in dict.fromkeys((row["network"], row["batch"]) for row in rows):
         cells = (found.get((*name, backend), {}) for backend in backends)
         body.append([_named(*name), *(text(row) if "step_s" in row else "-" for row in cells)])
-    return _markdown(["network, batch", *backends], body)
-
-
-def _prose(text: str, indent: str = "") -> str:
-    return textwrap.fill(text, 120, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)
+    return markdown(["network, batch", *backends], body)
 
 
 def _by_cell(rows: Sequence[Row]) -> tuple[dict[tuple[str, int, str], Row], list[str]]:
@@ -193,20 +189,13 @@ def _milliseconds(seconds: float | None) -> str:
     return "-" if seconds is None else f"{1e3 * seconds:.3g} ms"
 
 
-def _markdown(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (head, rule, *body)) + "\n"
-
-
 def _machine(name: str, document: dict[str, Any]) -> str:
-    facts, settings = document["machine"], document["settings"]
-    versions = ", ".join(f"{package} {version}" for package, version in facts["versions"].items())
-    return _prose(
-        f"- `docs/results/{name}.json`: {facts['date']}, {facts['processor']}, {facts['cores']} cores, "
-        f"{facts['memory_gb']} GB, {facts['system']}; {settings['threads']} threads; {versions}; seed "
-        f"{settings['seed']}; {_rounds(document['rows'])} of {settings['seconds']:g} s per cell",
-        indent="  ",
+    settings = document["settings"]
+    how = (
+        f"{settings['threads']} threads; {{}}; seed {settings['seed']}; {_rounds(document['rows'])} of "
+        f"{settings['seconds']:g} s per cell"
     )
+    return taken(name, document["machine"], how)
 
 
 def _rounds(rows: Iterable[Row]) -> str:

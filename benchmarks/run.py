@@ -167,8 +167,16 @@ def save(path: Path, rows: Iterable[Row], settings: Row, **more: Row) -> None:
     for name, facts in more.items():
         more[name] = {**document.get(name, {}), **facts}
     document.update(machine=machine(), settings=settings, **more, rows=[*kept, *new.values()])
+    written(path, document)
+
+
+def written(path: Path, document: dict[str, Any], rows: Sequence[Row] = ()) -> None:
+    """rows: those of the document, many and short, so one a line."""
+    text = json.dumps(document, indent=1)
+    if rows:
+        text = text.removesuffix("\n}") + ',\n "rows": [\n' + ",\n".join(map(json.dumps, rows)) + "\n]}"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -57,16 +57,23 @@ def _input_names(model: nn.Module, example_inputs: Sequence[Any] | None) -> list
     """Names of the arguments of forward that are inputs; the others keep their defaults, so that `if mask is None` is
     decided as in an ordinary call."""
     parameters = inspect.signature(model.forward).parameters.values()
-    if any(p.kind is p.VAR_POSITIONAL or (p.kind is p.KEYWORD_ONLY and p.default is p.empty) for p in parameters):
+    if any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters):
         raise CaptureError(
-            f"{type(model).__name__}.forward takes *args or required keyword arguments; give its inputs by position"
+            f"{type(model).__name__}.forward takes required keyword arguments; give its inputs by position"
         )
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None)
+    if rest is not None and example_inputs is None:
+        raise CaptureError(
+            f"{type(model).__name__}.forward takes *{rest}; say how many inputs there are by "
+            "boundgraph.compile(model, example_inputs=(x, ...))"
+        )
     required = sum(p.default is p.empty for p in positional)
     given = 0 if example_inputs is None else len(example_inputs)
-    if given > len(positional) or (example_inputs is not None and given < required):
+    if (given > len(positional) and rest is None) or (example_inputs is not None and given < required):
         raise CaptureError(f"{type(model).__name__} takes {required} input(s), but example_inputs has {given}")
-    return [p.name for p in positional[: max(required, given)]]
+    names = [p.name for p in positional[: max(required, given)]]
+    return [*names, *(f"{rest}_{number}" for number in range(given - len(names)))]
 
 
 def _tracing_failed(model: nn.Module, error: Exception) -> str:

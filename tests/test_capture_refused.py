@@ -154,23 +154,47 @@ def test_the_isinstance_trap_is_seen_with_examples(training: bool) -> None:
     )
 
 
-def test_variable_arguments_are_refused() -> None:
-    class Variadic(nn.Module):
-        def forward(self, *xs: Tensor) -> Tensor:
-            return xs[0]
-
+def test_keywords_are_refused() -> None:
     class KeywordOnly(nn.Module):
         def forward(self, x: Tensor, *, y: Tensor) -> Tensor:
             return x
 
-    for model in (Variadic(), KeywordOnly()):
-        with pytest.raises(boundgraph.CaptureError) as caught:
-            boundgraph.compile(model)
-        name = type(model).__name__
-        assert f"{name}.forward takes *args or required keyword arguments; give its inputs by position" in str(
-            caught.value
-        )
-        assert str(caught.value).count("takes *args") == 1
+    with pytest.raises(boundgraph.CaptureError) as caught:
+        boundgraph.compile(KeywordOnly())
+    message = "KeywordOnly.forward takes required keyword arguments; give its inputs by position"
+    assert str(caught.value) == message
+
+
+class Variadic(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(3, 2)
+
+    def forward(self, first: Tensor, *others: Tensor) -> Tensor:
+        return torch.relu(self.fc(first + sum(others)))
+
+
+def test_as_many_inputs_as_there_are_examples() -> None:
+    x = torch.randn(2, 3)
+    bounded = boundgraph.compile(Variadic(), "crown", example_inputs=(x, x, x))
+    assert bounded.input_names == ("first", "others_0", "others_1")
+    bounds = bounded(boundgraph.LpBall(x, 0.1), x, boundgraph.LpBall(x, 0.2))
+    model = boundgraph.compile(nn.Sequential(bounded.model.fc, nn.ReLU()), "crown")
+    same = model(boundgraph.LpBall(3 * x, 0.1 + 0.2))
+    torch.testing.assert_close(bounds.lower, same.lower)
+    torch.testing.assert_close(bounds.upper, same.upper)
+
+
+def test_how_many_inputs_must_be_said() -> None:
+    with pytest.raises(boundgraph.CaptureError) as caught:
+        boundgraph.compile(Variadic())
+    message = (
+        "Variadic.forward takes *others; say how many inputs there are by "
+        "boundgraph.compile(model, example_inputs=(x, ...))"
+    )
+    assert str(caught.value) == message
+    with pytest.raises(boundgraph.CaptureError, match=r"takes 1 input\(s\), but example_inputs has 0"):
+        boundgraph.compile(Variadic(), example_inputs=())
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])

@@ -163,6 +163,21 @@ def test_s_shaped_by_hand() -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("low", "high"), [(-0.5, 3.0), (-1.0, 1.5), (-2.0, 2.0), (-3.0, 0.2), (-6.0, 6.0)])
+def test_s_shaped_lines_leave_the_least_area(shape: str, low: float, high: float) -> None:
+    """Of all slopes, each with its best intercept on a grid; the area depends on the line's value in the middle alone."""
+    x = box(low, high)
+    points = torch.linspace(low, high, 2001, dtype=torch.float64)
+    values, middle = SHAPES[shape][0](points), (low + high) / 2
+    slopes = torch.linspace(0, 1, 2001, dtype=torch.float64).unsqueeze(1)
+    least = ((values - slopes * points).amax(1) + slopes[:, 0] * middle).amin()
+    most = ((values - slopes * points).amin(1) + slopes[:, 0] * middle).amax()
+    lower, upper = s_shaped(*SHAPES[shape], x)
+    assert on(upper, x.center).item() == pytest.approx(least.item(), abs=1e-3)
+    assert on(lower, x.center).item() == pytest.approx(most.item(), abs=1e-3)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("poisoned", [(math.nan, 1.0), (-1.0, math.nan), (math.nan, math.nan)])
 def test_s_shaped_keeps_nan(shape: str, poisoned: tuple[float, float]) -> None:
     x = Interval(*(torch.tensor([[end]]) for end in poisoned))
