@@ -127,7 +127,10 @@ class Rules:
 
     def slopes(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         """Of the lower and of the upper line: on a convex interval tangent in the middle and chord, on a concave one
-        the other way round, on others those that leave the least area."""
+        the other way round, on others those that leave the least area. Steps have two constants: a slope through a step
+        would reach far beyond the range, more than the area it saves is worth."""
+        if self.shape.steps:
+            return torch.zeros_like(low), torch.zeros_like(low)
         function, middle, shift = self.shape.function, (low + high) / 2, self.shift(low)
         at_low, at_high, tangent = function(low), function(high), self.shape.slope_at(middle - shift)
         # on a width below which the chord's slope is lost in rounding, a tangent is as good to second order
@@ -137,9 +140,8 @@ class Rules:
         below, above = torch.lerp(chord, tangent, convex), torch.lerp(tangent, chord, convex)
         if not self.shape.mixed:
             return below, above
-        mixed, least, most = self.table(
-            low - shift, high - shift
-        )  # at a share between 0 and 1, next to a change of curvature
+        # mixed in part, next to a change of curvature
+        mixed, least, most = self.table(low - shift, high - shift)
         return torch.lerp(below, least, mixed), torch.lerp(above, most, mixed)
 
     @cached_property

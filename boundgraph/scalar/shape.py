@@ -69,6 +69,8 @@ class Shape:
     domain: tuple[float, float]  # of a periodic function, two periods
     rising: bool | None
     """Whether the function is monotone, and in which direction; None if it is not."""
+    steps: bool
+    """Whether it is constant between its jumps."""
 
     def slope_at(self, x: Tensor) -> Tensor:
         """f'(x); at a cut that of the right."""
@@ -103,6 +105,7 @@ def shape_of(facts: Facts, function: Function) -> Shape:
         minima=tuple(_float(turn.at) for turn in turns if turn.kind < 0),
         domain=(_float(pieces[0].start), _float(pieces[-1].end)),
         rising=None if turns or jumps else _rising(pieces),
+        steps=bool(jumps) and all(sympy.diff(piece.formula, X) == 0 for piece in pieces),
     )
 
 

@@ -50,7 +50,7 @@ def best_heights(function: torch.nn.Module, x: Interval) -> Tensor:
 
 
 NAMES = ("SILU", "MISH", "GELU", "TANHSHRINK", "SOFTSIGN", "HARDSWISH", "HARDSIGMOID", "SOFTPLUS", "ELU", "SELU",
-         "HARDTANH", "SOFTSHRINK", "HARDSHRINK", "SIGN", "ATAN", "ASINH", "ERF", "SIN", "EXP")  # fmt: skip
+         "HARDTANH", "SOFTSHRINK", "HARDSHRINK", "ATAN", "ASINH", "ERF", "SIN", "EXP")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -66,6 +66,14 @@ def test_lines_leave_hardly_more_than_the_least_area(name: str) -> None:
     ratio = found[worth] / best[worth]
     assert float(ratio.max()) < 1.03
     assert float(found.mean() / best.mean()) < 1.006
+
+
+def test_steps_have_two_constants() -> None:
+    x = boxes()
+    rules = rules_of(activations.SIGN)
+    for line, end in zip(rules.relax(x), rules.interval(x), strict=True):
+        assert not bool(line.slope.any())
+        torch.testing.assert_close(line.intercept, end)
 
 
 def wave(x: Tensor) -> Tensor:
