@@ -114,3 +114,45 @@ def test_what_cannot_be_derived_is_said_at_once(name: str) -> None:
     formula, message = REFUSED[name]
     with pytest.raises(boundgraph.ActivationError, match=message):
         boundgraph.activation("odd", torch.tanh, formula)
+
+
+FALLING = {
+    "negative tanh": (lambda z: -torch.tanh(z), -sympy.tanh(x)),
+    "steeper": (lambda z: 1 - torch.tanh(2 * z), 1 - sympy.tanh(2 * x)),
+    "error function": (lambda z: torch.special.erfc(z), 1 - sympy.erf(x)),
+}
+
+
+@pytest.mark.parametrize("name", FALLING)
+def test_falling_functions_that_saturate(name: str) -> None:
+    """Their slope is 0 to all digits far out, which says nothing about its sign."""
+    function, formula = FALLING[name]
+    op = boundgraph.activation("falling", function, formula)
+    box = boundgraph.Interval(torch.tensor([[-1.0]]), torch.tensor([[1.0]]))
+    lower, upper = op.interval(box)
+    assert float(lower) == float(function(torch.tensor(1.0)))
+    assert float(upper) == float(function(torch.tensor(-1.0)))
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        sympy.Piecewise((5, sympy.Eq(x, sympy.Rational(1, 4))), (x, True)),
+        sympy.Piecewise((-1, x < 0), (1, x > 0), (3, True)),
+    ],
+)
+def test_a_value_of_its_own_at_a_single_point_is_refused(formula: sympy.Expr) -> None:
+    with pytest.raises(boundgraph.ActivationError, match="which is not between its limits there"):
+        boundgraph.activation("spike", torch.tanh, formula)
+
+
+def test_kinks_at_any_exact_number() -> None:
+    for at in (sympy.Rational(1, 3), sympy.pi, sympy.sqrt(2)):
+        op = boundgraph.activation("late", lambda z, at=float(at): torch.clamp(z, min=at), sympy.Max(x, at))
+        assert float(op.interval(boundgraph.Interval(torch.zeros(1, 1), torch.ones(1, 1) * 4)).upper) == 4
+
+
+@pytest.mark.parametrize("formula", [sympy.asin(x), sympy.atanh(x)])
+def test_functions_of_unknown_domain_are_refused(formula: sympy.Expr) -> None:
+    with pytest.raises(boundgraph.ActivationError, match="not among the functions whose domain is known"):
+        boundgraph.activation("inverse", torch.asin, formula)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import sympy
@@ -182,9 +183,16 @@ def _pow(exponent: Any) -> sympy.Expr:
 
 
 def _constant_exponent(x: Any, exponent: Any) -> tuple:
-    if not isinstance(exponent, int | float):
+    if not isinstance(x, int | float) and not isinstance(exponent, int | float):
         raise Refused("a power whose exponent is no constant number; write it as exp(exponent * log(x))")
     return x, exponent
+
+
+def _base_to_the(x: Any, exponent: Any) -> Any:
+    """base ** x for a constant base."""
+    if not isinstance(x, int | float) or x <= 0:
+        raise Refused("a power of a base that is no positive number")
+    return torch.exp(exponent * math.log(x))
 
 
 _POWERS = (torch.pow, "pow", "pow_", operator.pow, aten.pow.Tensor_Scalar, aten.pow_.Scalar)
@@ -197,6 +205,7 @@ POW = _register(
     *((s, lambda input: (input, 2)) for s in _SQUARES),
     exponent=2,
 )
+POW = register(replace(POW, otherwise=_base_to_the))
 
 # ---------------------------------------------------------------------- periodic functions
 
@@ -230,13 +239,6 @@ TAN = _periodic("tan", torch.tan, _tangent, math.pi)
 # ---------------------------------------------------------------------- written out
 
 
-def _base_to_the(input: Any, exponent: Any) -> Any:
-    """base ** x for a constant base."""
-    if not isinstance(input, int | float) or input <= 0:
-        raise Refused("a power of a base that is no positive number")
-    return torch.exp(exponent * math.log(input))
-
-
 def _erfc(input: Any) -> Any:
     return 1 - torch.erf(input)
 
@@ -248,5 +250,4 @@ def _glu(input: Any, dim: int = -1) -> Any:
 
 register_rewrite(Expansion("erfc", dict.fromkeys((torch.erfc, torch.special.erfc, "erfc", aten.erfc.default), _erfc)))
 register_rewrite(Expansion("glu", dict.fromkeys((F.glu, aten.glu.default), _glu)))
-register_rewrite(Expansion("power of a constant", {"__rpow__": lambda x, base: _base_to_the(base, x),
-                                                   aten.pow.Scalar: _base_to_the}))  # fmt: skip
+register_rewrite(Expansion("power of a constant", {aten.pow.Scalar: _base_to_the}))

@@ -55,8 +55,21 @@ def logarithm_relax(x: Interval, dim: int) -> Planes:
 def _ahead(x: Interval, dim: int, what: str) -> Interval:
     """The range of x_i - log sum_{j != i} exp(x_j), in the shape of x."""
     dims = inner_dims(dim, len(x.shape), what)
-    t = _ahead_of_others(gathered_ends(x, dims))
+    ends = gathered_ends(x, dims)
+    t = _ahead_of_others(_shifted(ends, _common(ends)))
     return Interval(*(spread(end, dims, [x.shape[d] for d in dims]) for end in t))
+
+
+def _common(x: Interval) -> Tensor:
+    """A number per row that can be taken from all of its elements, since they count by their differences alone. Large
+    ones, as of a row that is masked by -1e9, would leave no digits for what is left of them."""
+    with torch.no_grad():
+        largest = x.center.amax(-1, keepdim=True)
+        return torch.where(largest.isinf(), 0.0, largest)
+
+
+def _shifted(x: Interval, by: Tensor) -> Interval:
+    return Interval(x.lower - by, x.upper - by)
 
 
 def _ahead_of_others(x: Interval) -> Interval:
@@ -79,6 +92,8 @@ def _through_lines(x: Interval, dim: int, function: Any, lines_around: Any) -> P
     """Planes around t_i, put into the lines of a rising function of it."""
     dims = inner_dims(dim, len(x.shape), "softmax")
     ends = gathered_ends(x, dims)
+    shift = _common(ends)
+    ends = _shifted(ends, shift)
     if ends.shape[-1] == 1:  # a constant
         plane = Plane(torch.zeros_like(ends.lower).unsqueeze(-1), function(ends.lower, -1))
         return Planes(plane, plane, dims, x.shape)
@@ -86,9 +101,20 @@ def _through_lines(x: Interval, dim: int, function: Any, lines_around: Any) -> P
     others = torch.zeros_like(own).masked_fill(own.bool(), -torch.inf)
     # sound: t_i is x_i minus the logarithm of the others, so planes above that give planes below, and the reverse
     above, below = (Plane(own - plane.coefficients, -plane.intercept) for plane in planes_among(ends, others))
-    under, over = lines_around(_ahead_of_others(ends), below.at(ends.center), above.at(ends.center))
+    t = _ahead_of_others(ends)
+    under, over = lines_around(t, below.at(ends.center), above.at(ends.center))
     # sound: the slope of a line around a rising function is not negative
-    return Planes(below.through_line(*under), above.through_line(*over), dims, x.shape)
+    lower, upper = below.through_line(*under), above.through_line(*over)
+    outer = torch.sigmoid if function is forward else F.logsigmoid
+    return Planes(_back(lower, shift, outer(t.lower)), _back(upper, shift, outer(t.upper)), dims, x.shape)
+
+
+def _back(plane: Plane, shift: Tensor, end: Tensor) -> Plane:
+    """A plane over the shifted row as one over the row itself. Where the shift is so large that a product with it has
+    no digits left for what softmax tells apart, the end of the interval."""
+    lost = shift.abs() * torch.finfo(shift.dtype).eps > 1e-4
+    coefficients = plane.coefficients.masked_fill(lost.unsqueeze(-1), 0.0)
+    return Plane(coefficients, torch.where(lost, end, plane.intercept - coefficients.sum(-1) * shift))
 
 
 def around_sigmoid(t: Interval, below: Tensor, above: Tensor) -> Relaxation:

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import sympy
+from mpmath import mp  # type: ignore[import-untyped]
 
 from boundgraph.errors import BoundgraphError
 from boundgraph.operator import X
@@ -19,6 +20,9 @@ from boundgraph.scalar.exp_polynomials import Root, UndecidedError, limit_of_quo
 from boundgraph.scalar.signs import algebraic, as_exp_polynomial, exact, signs
 
 Point = Any  # an exact number, an infinity, or a Root
+
+
+_ENTIRE = (sympy.exp, sympy.sin, sympy.cos, sympy.tanh, sympy.sinh, sympy.cosh, sympy.atan, sympy.asinh, sympy.erf)
 
 
 class ActivationError(BoundgraphError, ValueError):
@@ -89,6 +93,8 @@ def derive(formula: sympy.Expr) -> Facts:
             if not pieces:
                 raise UndecidedError("nowhere is it known to be real")
             cuts = [_cut(left, right) for left, right in pairwise([None, *pieces, None])]
+            for cut in cuts:
+                _require_value_between_limits(formula, cut)
             turns = [turn for piece in pieces for turn in _turns_inside(piece)]
             turns += [turn for cut, pair in zip(cuts, pairwise([None, *pieces, None]), strict=True)
                       if (turn := _turn_at(cut, *pair)) is not None]  # fmt: skip
@@ -135,6 +141,8 @@ def _ends(formula: sympy.Expr, start: Point, end: Point) -> Iterator[tuple[Point
     for part in sympy.preorder_traversal(formula):
         if isinstance(part, sympy.log):
             wanted.append(part.args[0])
+        elif isinstance(part, sympy.Function) and not isinstance(part, _ENTIRE):
+            raise UndecidedError(f"{part.func} is not among the functions whose domain is known")
         elif isinstance(part, sympy.Pow) and not (part.exp.is_integer and part.exp.is_nonnegative):
             wanted += [part.base] if part.base.has(X) and not part.base.is_positive else []
     zeros = {zero for base in wanted for zero in _zeros(base, start, end)}
@@ -154,7 +162,10 @@ def _zeros(switch: sympy.Expr, start: Point, end: Point) -> list[sympy.Expr]:
     solutions = sympy.solveset(switch, X, sympy.S.Reals)
     known = [s for s in solutions if start < s < end] if isinstance(solutions, sympy.FiniteSet) else []
     for root in found:
-        if sum(bool(root.low <= sympy.N(s, 60) <= root.high) for s in known) != 1:
+        with mp.workprec(260):  # the number that was found, rounded, lies in the enclosure or within rounding of it
+            matches = [s for s in known if abs(sympy.N(s, 70)._to_mpmath(250) - root.low) <= 2 * (root.high - root.low)
+                       + abs(root.low) * mp.mpf(2) ** -200]  # fmt: skip
+        if len(matches) != 1:
             raise UndecidedError(f"where {switch} is 0, as an exact number")
     return known
 
@@ -284,6 +295,19 @@ def _cut(left: Piece | None, right: Piece | None) -> Cut:
     return Cut(left.end, value, None, 0)
 
 
+def _require_value_between_limits(formula: sympy.Expr, cut: Cut) -> None:
+    """Intervals and lines heed the limits at a cut; they hold for the value there if it lies between."""
+    limits = [limit for limit in (cut.left, cut.right) if limit is not None]
+    if isinstance(cut.at, Root) or not limits or not all(limit.is_finite for limit in limits):
+        return
+    value = formula.subs(X, cut.at)
+    if not (value.is_number and value.is_finite and value.is_real):
+        return
+    beyond = [sign_of(ball(value - limit)) for limit in limits if value != limit and not (value - limit).equals(0)]
+    if len(beyond) == len(limits) and len(set(beyond)) == 1:
+        raise UndecidedError(f"at {cut.at} it has the value {value}, which is not between its limits there")
+
+
 def _same(first: Point, second: Point) -> bool:
     return first is second or (not isinstance(first, Root) and not isinstance(second, Root) and first == second)
 
@@ -308,11 +332,12 @@ def _turn_at(cut: Cut, left: Piece | None, right: Piece | None) -> Turn | None:
     """Whether the function turns where two pieces meet."""
     if left is None or right is None or cut.jumps:
         return None
-    first, last = _own_sign(left, left.end, -1), _own_sign(right, right.start, 1)
+    first, last = own_sign(left, left.end, -1), own_sign(right, right.start, 1)
     return Turn(cut.at, first) if first * last < 0 else None
 
 
-def _own_sign(piece: Piece, point: Point, side: int) -> int:
+def own_sign(piece: Piece, point: Point, side: int) -> int:
+    """The sign of the slope just inside an end of a piece, 0 where the function is constant."""
     if piece.curvature == 0:
         slope = sympy.diff(piece.formula, X)
         if slope == 0:

@@ -63,7 +63,24 @@ class Rules:
         for value, _, met in self._limits(x.lower, x.upper, shift):
             lower = torch.where(met, lower.clamp(max=value), lower)
             upper = torch.where(met, upper.clamp(min=value), upper)
-        return Interval(lower, upper)
+        if self.period is None:
+            return Interval(lower, upper)
+        far, (least, most) = self._far(x.lower, x.upper), self._whole_range
+        return Interval(torch.where(far, least, lower), torch.where(far, most, upper))
+
+    def _far(self, low: Tensor, high: Tensor) -> Tensor:
+        """Intervals so far out that a period is but 1e4 floats wide: beyond, the places of turns get lost in rounding,
+        and with them more than rounding of the values."""
+        assert self.period is not None
+        spacing = torch.maximum(low.abs(), high.abs()) * torch.finfo(low.dtype).eps
+        return (spacing > 1e-4 * self.period) & (high > low)
+
+    @cached_property
+    def _whole_range(self) -> tuple[float, float]:
+        """Of a periodic function."""
+        turns = torch.tensor([*self.shape.minima, *self.shape.maxima], dtype=torch.float64)
+        values = self.shape.function(turns)
+        return (-math.inf, math.inf) if self.shape.jumps else (float(values.min()), float(values.max()))
 
     def within_domain(self, x: Interval, name: str) -> Interval:
         """The operand, if the function has values on all of it; NaN where it has not and numbers may not be looked at.
@@ -112,8 +129,12 @@ class Rules:
         low, high = x.lower, x.upper
         below, above = self.slopes(low, high)
         if self.period is not None:  # over a period and more, two constants
-            short = positive(self.period - (high - low))
-            below, above = below * short, above * short
+            constant = self._far(low, high) | (high - low >= self.period)
+            least, most = self._range(x)
+            below, above = (slope.masked_fill(constant, 0.0) for slope in (below, above))
+            under, over = self.extreme(below, low, high, 1), self.extreme(above, low, high, -1)
+            under, over = torch.where(constant, least, under), torch.where(constant, most, over)
+            return Relaxation(Line(below, under), Line(above, over))
         return Relaxation(
             Line(below, self.extreme(below, low, high, 1)), Line(above, self.extreme(above, low, high, -1))
         )

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from boundgraph.operator import X
 from boundgraph.scalar.code import Function, tensor_code
+from boundgraph.scalar.enclosures import precise
 from boundgraph.scalar.exp_polynomials import Root
-from boundgraph.scalar.facts import Cut, Facts, Piece, Point, one_sided
+from boundgraph.scalar.facts import Cut, Facts, Piece, Point, one_sided, own_sign
 
 
 class Branch(NamedTuple):
@@ -73,7 +74,17 @@ class Shape:
     """Whether it is constant between its jumps."""
 
     def slope_at(self, x: Tensor) -> Tensor:
-        """f'(x); at a cut that of the right."""
+        """f'(x); at a cut that of the right; 0 where the domain ends, which may be infinitely steep."""
+        start, end = self.domain
+        if not math.isinf(start):
+            at_end = x <= start
+            return torch.where(at_end, 0.0, self._slope_inside(torch.where(at_end, start + 1.0, x)))
+        if not math.isinf(end):
+            at_end = x >= end
+            return torch.where(at_end, 0.0, self._slope_inside(torch.where(at_end, end - 1.0, x)))
+        return self._slope_inside(x)
+
+    def _slope_inside(self, x: Tensor) -> Tensor:
         result = self.branches[0].slope_at(into(x, self.branches[0]))
         for branch in self.branches[1:]:
             result = torch.where(x < branch.start, result, branch.slope_at(into(x, branch)))
@@ -165,10 +176,7 @@ def _mixed(pieces: tuple[Piece, ...], cuts: dict[float, Cut]) -> tuple[Mixed, ..
 
 
 def _rising(pieces: tuple[Piece, ...]) -> bool | None:
-    signs = set()
-    for piece in pieces:
-        slope = sympy.diff(piece.formula, X)
-        start, end = (max(-1e3, min(1e3, _float(point))) for point in (piece.start, piece.end))
-        value = float(sympy.N(slope.subs(X, sympy.Rational((start + end) / 2)), 20))
-        signs.add((value > 0) - (value < 0))
-    return None if {1, -1} <= signs else -1 not in signs
+    """The direction of a continuous function that turns nowhere: the slope has one sign on each piece."""
+    with precise():
+        signs = {own_sign(piece, piece.start, 1) for piece in pieces} - {0}
+    return None if len(signs) == 2 else -1 not in signs

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import boundgraph
 from boundgraph.ops import activations
 from boundgraph.scalar.activation import is_derived, rules_of
 from boundgraph.testing import Perturbed, check_operator
@@ -135,3 +136,37 @@ def test_every_activation_has_its_laws() -> None:
     derived = {key for key, value in vars(activations).items() if isinstance(value, activations.Operator)}
     assert all(is_derived(getattr(activations, key)) for key in derived)
     assert derived == set(CASES)
+
+
+@pytest.mark.parametrize("method", ["crown-ibp", "crown"])
+def test_roots_at_the_end_of_their_domain(bound, method: str) -> None:
+    """Infinitely steep there, and yet exact at radius 0, with numbers for gradients where the model has them."""
+    x = torch.tensor([[0.0, 1.0, -1.0]])
+    for side in bound(lambda z: z.relu().sqrt(), x, method, eps=0.0)[:2]:
+        torch.testing.assert_close(side, x.relu().sqrt())
+    inputs = torch.tensor([[1.0, -1.0, 0.5]], requires_grad=True)
+    found = bound(lambda z: z.relu() ** 1.5, inputs, method, eps=0.1)
+    (gradient,) = torch.autograd.grad(found.lower.sum() + found.upper.sum(), inputs)
+    assert bool(gradient.isfinite().all())
+
+
+@pytest.mark.parametrize("method", ["ibp", "crown"])
+@pytest.mark.parametrize("scale", [1e4, 1e6, 1e7])
+def test_waves_far_out(bound, method: str, scale: float) -> None:
+    """In float32 the place of a period gets lost; then the whole range is the answer."""
+    generator = torch.Generator().manual_seed(0)
+    center, width = (
+        scale * (2 * torch.rand(300, 1, generator=generator) - 1),
+        4 * torch.rand(300, 1, generator=generator),
+    )
+    low, high = center - width, center + width
+    found = bound(torch.sin, boundgraph.Box(low, high), method)
+    values = torch.sin(torch.lerp(low.double(), high.double(), torch.linspace(0, 1, 200, dtype=torch.float64)))
+    assert bool((found.lower <= values + 1e-6).all())
+    assert bool((found.upper >= values - 1e-6).all())
+
+
+def test_powers_of_constants(bound) -> None:
+    x = torch.zeros(1, 2)
+    found = bound(lambda z: 2**z + torch.pow(3.0, z), x, "crown", eps=0.0)
+    torch.testing.assert_close(found.lower, torch.full((1, 2), 2.0))

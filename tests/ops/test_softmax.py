@@ -107,3 +107,19 @@ def test_refusals(bound, tensor) -> None:
         bound(lambda x: F.softmax(x), tensor(2, 3))
     with pytest.raises(boundgraph.UnsupportedOperatorError, match="softmax in another dtype has no bound rule"):
         bound(lambda x: x.softmax(1, dtype=torch.float32), tensor(2, 3))
+
+
+@pytest.mark.parametrize("method", ["ibp", "crown-ibp", "crown"])
+@pytest.mark.parametrize("common", [1e3, 1e5, 1e9, -1e9])
+@pytest.mark.parametrize("function", [torch.softmax, torch.log_softmax])
+def test_a_large_common_part_changes_nothing(bound, function, common: float, method: str) -> None:
+    """As of a row that is masked by -1e9 as a whole: torch takes the largest element off first, and so do the rules."""
+    x = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    shifted = x + common
+    for eps in (0.0, 0.1):
+        found = bound(lambda z: function(z + common, 1), x, method, eps=eps)
+        expected = function(shifted, 1)
+        assert bool((found.lower <= expected + 1e-4).all())
+        assert bool((found.upper >= expected - 1e-4).all())
+        if eps == 0:
+            torch.testing.assert_close(found.lower, expected, rtol=0, atol=2e-3)

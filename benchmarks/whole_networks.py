@@ -1,10 +1,11 @@
-"""Networks as people have them, small in size and whole in structure. Reached by the fixture `networks_large`."""
+"""Networks as people have them, small in size and whole in structure. Bounded by `python -m benchmarks.whole`."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -182,6 +183,36 @@ def build(name: str) -> nn.Module:
     model = NETWORKS[name].build()
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
             nn.init.normal_(module.running_mean, std=0.1)
             nn.init.uniform_(module.running_var, 0.5, 2.0)
     return model.double().eval()
+
+
+class FromEmbeddings(nn.Module):
+    """A model of `transformers` as a function of the embeddings of its words, with a linear layer on one position."""
+
+    def __init__(self, model: Any, position: int) -> None:
+        super().__init__()
+        self.model, self.position, self.head = model, position, nn.Linear(16, 3)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        return self.head(self.model(inputs_embeds=embeddings).last_hidden_state[:, self.position])
+
+
+def language_model(name: str, attention: str = "sdpa") -> nn.Module:
+    """BERT or GPT-2, tiny, with random weights, from the library `transformers`."""
+    library: Any = importlib.import_module("transformers")
+    torch.manual_seed(0)
+    shared = {"vocab_size": 20, "attn_implementation": attention}
+    if name == "bert":
+        config = library.BertConfig(
+            **shared, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+            max_position_embeddings=16,
+        )  # fmt: skip
+        return FromEmbeddings(library.BertModel(config), 0).double().eval()
+    config = library.GPT2Config(
+        **shared, n_embd=16, n_layer=2, n_head=2, n_positions=16, bos_token_id=0, eos_token_id=0, use_cache=False
+    )
+    return FromEmbeddings(library.GPT2Model(config), -1).double().eval()
