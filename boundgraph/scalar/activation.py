@@ -86,10 +86,13 @@ def derived(
     def relax(x: Interval, *values: Any) -> Relaxation:
         return rules(*values).relax(x)
 
+    def centred(y: Interval, x: Interval, *values: Any) -> Relaxation:
+        return rules(*values).centred(y, x)
+
     def unstable(x: Interval, *values: Any) -> Tensor:
         return rules(*values).unstable(x)
 
-    for rule in (forward, interval, relax, unstable):
+    for rule in (forward, interval, relax, centred, unstable):
         rule.__name__ = rule.__qualname__ = f"{name}_{rule.__name__}" if rule is not forward else name
     forward.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [inspect.Parameter("x", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
@@ -102,6 +105,7 @@ def derived(
         forward=forward,
         interval=interval,
         relax=relax,
+        centred=centred,
         unstable=unstable,
         spellings=tuple(dict.fromkeys(known)),
         elementwise=True,

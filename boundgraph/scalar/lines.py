@@ -126,18 +126,27 @@ class Rules:
         return found
 
     def relax(self, x: Interval) -> Relaxation:
+        below, under, above, over = self._lines(x, 0.0)
+        return Relaxation(Line(below, under), Line(above, over))
+
+    def centred(self, y: Interval, x: Interval) -> Relaxation:
+        """The lines in x - center around y - center. Far from 0 they keep digits that slope * x would lose."""
+        below, under, above, over = self._lines(x, x.center)
+        return Relaxation(Line(below, under - y.center), Line(above, over - y.center))
+
+    def _lines(self, x: Interval, origin: Tensor | float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Slope and intercept below, slope and intercept above, with intercepts at the origin given."""
         low, high = x.lower, x.upper
         below, above = self.slopes(low, high)
-        if self.period is not None:  # over a period and more, two constants
-            constant = self._far(low, high) | (high - low >= self.period)
-            least, most = self._range(x)
-            below, above = (slope.masked_fill(constant, 0.0) for slope in (below, above))
-            under, over = self.extreme(below, low, high, 1), self.extreme(above, low, high, -1)
-            under, over = torch.where(constant, least, under), torch.where(constant, most, over)
-            return Relaxation(Line(below, under), Line(above, over))
-        return Relaxation(
-            Line(below, self.extreme(below, low, high, 1)), Line(above, self.extreme(above, low, high, -1))
-        )
+        if self.period is None:
+            under, over = self.extreme(below, low, high, 1, origin), self.extreme(above, low, high, -1, origin)
+            return below, under, above, over
+        # over a period and more, two constants
+        constant = self._far(low, high) | (high - low >= self.period)
+        least, most = self._range(x)
+        below, above = (slope.masked_fill(constant, 0.0) for slope in (below, above))
+        under, over = self.extreme(below, low, high, 1, origin), self.extreme(above, low, high, -1, origin)
+        return below, torch.where(constant, least, under), above, torch.where(constant, most, over)
 
     def unstable(self, x: Interval) -> Tensor:
         """Where the function is not a straight line on the interval."""
@@ -169,18 +178,18 @@ class Rules:
     def table(self) -> SlopeTable:
         return SlopeTable(self)
 
-    def extreme(self, slope: Tensor, low: Tensor, high: Tensor, sign: int) -> Tensor:
-        """The least value of f(x) - slope x on the interval for sign 1, the largest for sign -1, or beyond it."""
+    def extreme(self, slope: Tensor, low: Tensor, high: Tensor, sign: int, origin: Tensor | float = 0.0) -> Tensor:
+        """Of f(x) - slope (x - origin) on the interval: the least value for sign 1, the largest for -1, or beyond."""
         function, shift = self.shape.function, self.shift(low)
         best = functools.reduce(
             torch.minimum if sign > 0 else torch.maximum,
-            [function(x) - slope * x for x in self._corners(low, high, shift, sign)],
+            [function(x) - slope * (x - origin) for x in self._corners(low, high, shift, sign)],
         )
         for piece, inverse in self._bent(sign):
             # outside of the interval the piece shrinks to an end, which does no harm
             start, end = (_clamped(point + shift, low, high) for point in (piece.start, piece.end))
             touch = torch.minimum(torch.maximum(self._touch(inverse, slope, low, high), start), end)
-            value = function(touch) - slope * touch
+            value = function(touch) - slope * (touch - origin)
             # sound: a convex piece lies above its tangents, a concave one below; the rest of h' counts at the far end
             with torch.no_grad():
                 rest = _finite(piece.slope_at(into(touch - shift, piece)) - slope)
@@ -190,7 +199,7 @@ class Rules:
             else:
                 best = torch.maximum(best, value + torch.maximum(left, right))
         for limit, at, met in self._limits(low, high, shift):
-            value = limit - slope * at
+            value = limit - slope * (at - origin)
             best = torch.where(met, torch.minimum(best, value) if sign > 0 else torch.maximum(best, value), best)
         return best
 

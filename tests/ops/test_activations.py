@@ -162,8 +162,10 @@ def test_waves_far_out(bound, method: str, scale: float) -> None:
     low, high = center - width, center + width
     found = bound(torch.sin, boundgraph.Box(low, high), method)
     values = torch.sin(torch.lerp(low.double(), high.double(), torch.linspace(0, 1, 200, dtype=torch.float64)))
-    assert bool((found.lower <= values + 1e-6).all())
-    assert bool((found.upper >= values - 1e-6).all())
+    # of the centre of the box, nearer than where the whole range is the answer
+    rounding = 4 * torch.finfo(torch.float32).eps * scale if scale < 1e6 else 1e-6
+    assert bool((found.lower <= values + rounding).all())
+    assert bool((found.upper >= values - rounding).all())
 
 
 def test_powers_of_constants(bound) -> None:
