@@ -110,7 +110,7 @@ def test_fault_an_interval_rule_that_forgets_the_turn() -> None:
             ends = self.shape.function(x.lower), self.shape.function(x.upper)
             return Interval(torch.minimum(*ends), torch.maximum(*ends))
 
-    with pytest.raises(boundgraph.ProofError, match="an interval of .* does not enclose it"):
+    with pytest.raises(boundgraph.ProofError, match="an interval of .* is not shown to enclose it"):
         claims(mish(), rules=Monotone(mish()))
 
 
@@ -119,11 +119,11 @@ def test_fault_a_line_that_is_a_little_too_low() -> None:
         lower, upper = rules_of(MISH).relax(x)
         return Relaxation(lower, Line(upper.slope, upper.intercept - 1e-12))
 
-    with pytest.raises(boundgraph.ProofError, match="a line of .* does not enclose it"):
+    with pytest.raises(boundgraph.ProofError, match="a line of .* is not shown to enclose it"):
         claims(mish(), relax=relax)
 
 
 def test_fault_a_kink_that_no_line_knows() -> None:
     shape = dataclasses.replace(rules_of(HARDSWISH).shape, ridges=())
-    with pytest.raises(boundgraph.ProofError, match="a line of .* does not enclose it"):
+    with pytest.raises(boundgraph.ProofError, match="a line of .* is not shown to enclose it"):
         list(claims_shown(facts_of(HARDSWISH), shape, Rules(shape).interval, Rules(shape).relax))
