@@ -57,9 +57,9 @@ class SlopeTable:
         return mixed * self._share(number, low, high), slopes[0], slopes[1]
 
     def _share(self, number: tuple[Tensor, Tensor], low: Tensor, high: Tensor) -> Tensor:
-        left, right = self._ends(number)
         if self._rules.shape.jumps:  # the nearer to a jump, the more there is of it
             return torch.ones_like(low)
+        left, right = self._ends(number)
         return ((left - low) / _NEAREST).clamp(0, 1) * ((high - right) / _NEAREST).clamp(0, 1)
 
     def _ends(self, number: tuple[Tensor, Tensor]) -> tuple[Tensor | float, Tensor | float]:
