@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from boundgraph import ramp
+
 Shape = tuple[int, ...]
 
 VECTOR, MATRIX, SIGNAL, IMAGE, VOLUME = (6,), (3, 4), (2, 8), (2, 4, 4), (1, 2, 4, 4)
@@ -28,7 +30,9 @@ class Case(NamedTuple):
     def model(self) -> nn.Module:
         """The function as a module, in float64 because its constants are."""
         names = "x, y" if len(self.shapes) == 2 else "x"
-        function = eval(f"lambda {names}: {self.code}", {"torch": torch, "F": F, "fixed": fixed, "chosen": chosen})
+        function = eval(
+            f"lambda {names}: {self.code}", {"torch": torch, "F": F, "ramp": ramp, "fixed": fixed, "chosen": chosen}
+        )
         return _OfTwo(function) if len(self.shapes) == 2 else _OfOne(function)
 
 
@@ -73,6 +77,7 @@ _SCALAR = [
     ("gelu", "F.gelu(x, approximate='tanh')"),
     ("hardtanh", "F.relu6(x)"),
     ("prelu", "F.prelu(x, fixed(6))"),
+    ("ramp", "ramp(x, fixed(6).abs())"),
     ("threshold", "F.threshold(x, 0.5, 0.25)"),
     ("clamp", "x.clamp(-0.5, 1.0)"),
     ("pow", "x ** 2"),

@@ -17,6 +17,7 @@ from boundgraph.errors import (
 from boundgraph.methods import method, methods
 from boundgraph.module import BoundedModule
 from boundgraph.operator import Operator, register
+from boundgraph.ops.ramp import ramp
 from boundgraph.regions import Box, LpBall, Region
 from boundgraph.scalar.activation import activation
 from boundgraph.scalar.facts import ActivationError
@@ -49,6 +50,7 @@ __all__ = [
     "method",
     "methods",
     "prove",
+    "ramp",
     "register",
     "testing",
     "training",

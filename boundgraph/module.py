@@ -24,7 +24,7 @@ from boundgraph.plans import Plan
 from boundgraph.regions import Limit, LpBall, Region
 from boundgraph.report import Report
 from boundgraph.specification import batched_spec, margin_spec
-from boundgraph.values import Interval
+from boundgraph.values import Bounds, Interval
 from passes import loss
 from passes.graphs import Request, to_networkx
 from passes.precision import bfloat16
@@ -200,6 +200,24 @@ class BoundedModule(nn.Module):
         """The interval of every perturbed node, by its name in `bounded.primal`; tightened where the method does."""
         request, values, _ = self._asked(inputs, eps, norm, clip, None, "both")
         return self._run(self._fitting_plan(request._replace(keep_intervals=True), values), values, ())
+
+    def with_preactivations(
+        self,
+        x: Tensor | Region,
+        *,
+        eps: float | Tensor | None = None,
+        norm: float = math.inf,
+        clip: Sequence[Limit] | None = None,
+        spec: Tensor | None = None,
+        sides: str = "both",
+    ) -> tuple[Bounds, tuple[Interval, ...]]:
+        """The bounds that a call gives, and the intervals of what the model's activations read, in the model's order.
+
+        Both come from one pass and are differentiable, for losses that regularise intervals (Shi et al. 2021).
+        Arguments as for a call, of a model with one input and one output.
+        """
+        request, values, rows = self._asked((x,), eps, norm, clip, spec, sides)
+        return self._run(self._fitting_plan(request._replace(preactivations=True), values), values, rows)
 
     def using(self, method: str | Pipeline) -> BoundedModule:
         """A bounded module of the same model by another method; made once and kept."""

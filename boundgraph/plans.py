@@ -20,7 +20,7 @@ from boundgraph.methods import Pipeline, pass_name
 from boundgraph.regions import Region
 from boundgraph.structures import Structure
 from passes import check, gradient
-from passes.graphs import Request, constants_of, copy_into, kind, model_of, rebuilt, structure_of
+from passes.graphs import Request, constants_of, copy_into, kind, model_of, node_argument, rebuilt, structure_of
 from passes.primal import require_no_randomness
 
 
@@ -93,6 +93,8 @@ def build(captured: GraphModule, pipeline: Pipeline, request: Request, backend: 
     emitted = stages[-1][1]
     if request.keep_intervals:
         emitted = with_interval_outputs(emitted)
+    if request.preactivations:
+        emitted = with_preactivations(emitted)
     outlined, walks = gradient.explicit(emitted)
     run: Callable[..., Any] = outlined
     if backend != "eager" and not walks:
@@ -171,6 +173,23 @@ def with_interval_outputs(module: GraphModule) -> GraphModule:
             copy_into(graph, node, copies)
     intervals = {node.meta["of"]: copies[node] for node in module.graph.nodes if kind(node) == "interval"}
     graph.output(intervals)
+    return rebuilt(module, graph)
+
+
+def with_preactivations(module: GraphModule) -> GraphModule:
+    """Return the intervals on which relaxations of element-wise functions rest, in the order of the graph, beside the
+    bounds."""
+    graph = fx.Graph()
+    copies: dict[fx.Node, Any] = {}
+    found: dict[fx.Node, Any] = {}
+    for node in module.graph.nodes:
+        if node.op == "output":
+            continue
+        copy_into(graph, node, copies)
+        op = node.meta.get("operator")
+        if kind(node) == "interval" and op is not None and op.relax is not None and op.through is None:
+            found |= {source: copies[source] for source in node.all_input_nodes if kind(source) == "interval"}
+    graph.output((copies[node_argument(module.graph.output_node())], tuple(found.values())))
     return rebuilt(module, graph)
 
 

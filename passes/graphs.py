@@ -35,6 +35,7 @@ class Request(NamedTuple):
     spec: bool = False  # a specification is given
     sides: str = "both"
     keep_intervals: bool = False  # every interval is a result
+    preactivations: bool = False  # those that non-linear functions read are results beside the bounds
     loss: bool = False  # the rows are margins, and their cross-entropy is to be bounded in their place
 
 

@@ -1,0 +1,150 @@
+"""The clipped ReLU, min(max(x, 0), ceiling), whose ceiling may be trained (ParamRamp, Lyu et al. 2021).
+
+Convex left of the ceiling, concave right of 0. Two of its lines are free where the interval contains a kink: the lower
+one at 0, as that of ReLU, and the upper one at the ceiling, which mirrors it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from boundgraph.declared import differentiated_by
+from boundgraph.linear_forms import adjacent, summed_to
+from boundgraph.operator import Operator, register
+from boundgraph.relaxations import LOWER_SLOPES
+from boundgraph.values import Interval, Line, Relaxation
+
+threshold_backward = torch.ops.aten.threshold_backward
+
+
+def ramp(x: Tensor, ceiling: Tensor) -> Tensor:
+    """min(max(x, 0), ceiling), element by element; the ceiling broadcasts against x and may be a parameter.
+
+    A ceiling below 0 leaves the constant function. Lyu et al. 2021 (ParamRamp with slope 0).
+    """
+    return _clamped(x, _in_the_order_of(x, ceiling))[0]
+
+
+def interval(x: Interval, ceiling: Tensor) -> Interval:
+    # rising, so ends go to ends
+    if x.made_of_ends:
+        return Interval(ramp(x.lower, ceiling), ramp(x.upper, ceiling))
+    return Interval.around(*_clipped(x.center, x.radius, _in_the_order_of(x.center, ceiling)))
+
+
+def _in_the_order_of(x: Tensor, ceiling: Tensor) -> Tensor:
+    """One ceiling per element of an image in the memory format of x: mixed formats take twice as long."""
+    if ceiling.dim() == 3 and x.dim() == 4 and adjacent(x, 1):
+        return ceiling.unsqueeze(0).contiguous(memory_format=torch.channels_last)
+    return ceiling
+
+
+def _split(upstream: Tensor, x: Tensor, ceiling: Tensor) -> tuple[Tensor, Tensor]:
+    """What arrives at clipped values, for x, where they lie between 0 and the ceiling, and for the ceiling."""
+    of_ceiling = threshold_backward(upstream, x.relu().sub_(ceiling), 0)
+    return threshold_backward(upstream - of_ceiling, x, 0), of_ceiling
+
+
+def _clamped_gradient(upstream: list[Tensor], _: Any, x: Tensor, ceiling: Tensor) -> tuple[Tensor, Tensor]:
+    passed, of_ceiling = _split(upstream[0], x, ceiling)
+    return passed, _summed_over(of_ceiling, ceiling)
+
+
+@differentiated_by(_clamped_gradient)
+def _clamped(x: Tensor, ceiling: Tensor) -> tuple[Tensor]:
+    return (torch.clamp(x, ceiling.new_zeros(()), ceiling),)  # to the upper limit where that is the smaller one
+
+
+def _clipped_gradient(
+    upstream: list[Tensor], _: Any, center: Tensor, radius: Tensor, ceiling: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """An end passes on what arrives at it: to the ceiling where it is above that, else to x where it is positive."""
+    of_center, of_radius = upstream
+    of_lower, lower_to_ceiling = _split(of_center - of_radius, center - radius, ceiling)
+    of_upper, upper_to_ceiling = _split(of_center + of_radius, center + radius, ceiling)
+    of_ceiling = torch.lerp(lower_to_ceiling, upper_to_ceiling, 0.5)
+    middle = torch.lerp(of_lower, of_upper, 0.5)
+    return middle, summed_to(of_upper.sub_(middle), radius), _summed_over(of_ceiling, ceiling)
+
+
+@differentiated_by(_clipped_gradient)
+def _clipped(center: Tensor, radius: Tensor, ceiling: Tensor) -> tuple[Tensor, Tensor]:
+    """Centre and radius of the clipped values."""
+    zero = ceiling.new_zeros(())
+    lower, upper = torch.clamp(center - radius, zero, ceiling), torch.clamp(center + radius, zero, ceiling)
+    middle = torch.lerp(lower, upper, 0.5)
+    return middle, upper - middle
+
+
+def _summed_over(gradient: Tensor, ceiling: Tensor) -> Tensor:
+    """The gradient of a ceiling that was broadcast, summed in the order of memory."""
+    if ceiling.dim() == gradient.dim() == 4 and adjacent(gradient, 1):
+        return gradient.movedim(1, -1).sum_to_size(ceiling.movedim(1, -1).shape).movedim(-1, 1)
+    return gradient.sum_to_size(ceiling.shape)
+
+
+def relax(x: Interval, ceiling: Tensor, slope: str = "adaptive") -> Relaxation:
+    """Per side the steep line, a chord beyond the kink, or the flat one, 0 or the ceiling.
+
+    "adaptive" takes the flat one where the flat side of the kink is the longer one, as that of ReLU; "zero" wherever
+    there is one, which is never worse than the interval; "one" never; "same" gives both lines the slope of the chord.
+    """
+    low, high = x.lower, x.upper
+    at_low, at_high = ramp(low, ceiling), ramp(high, ceiling)
+    # sound: right of 0 the function is concave, so a chord is below it, and left of 0 it falls below 0
+    start = torch.minimum(low.relu(), high)
+    # sound: left of the ceiling it is convex, so a chord is above it, and right of it rises above the ceiling
+    end = torch.maximum(torch.minimum(high, ceiling), low)
+    at_start, at_end = ramp(start, ceiling), ramp(end, ceiling)
+    if slope == "same":
+        # sound: of f(x) - s x, s the chord's slope, the ends are equal, 0 is a minimum and the ceiling a maximum
+        chord = _slope(at_high - at_low, high - low)
+        return Relaxation(Line(chord, at_start - chord * start), Line(chord, at_end - chord * end))
+    above_zero, below_ceiling = _slope(at_high - at_start, high - start), _slope(at_end - at_low, end - low)
+    flat_below, flat_above = _flat(slope, low, high, ceiling)
+    below, above = above_zero * (1 - flat_below), below_ceiling * (1 - flat_above)
+    return Relaxation(Line(below, at_start - below * start), Line(above, at_end - above * end))
+
+
+def _flat(slope: str, low: Tensor, high: Tensor, ceiling: Tensor) -> tuple[Tensor, Tensor]:
+    """1 where the lower, and the upper, line is flat, else 0."""
+    if slope == "adaptive":
+        flat = low + high <= 0, low + high >= 2 * ceiling
+    elif slope == "zero":
+        flat = low < 0, high > ceiling
+    elif slope == "one":
+        flat = high <= 0, low >= ceiling
+    else:
+        raise ValueError(f"unknown lower slope {slope!r}; choose one of {', '.join(LOWER_SLOPES)}")
+    return flat[0].to(low.dtype), flat[1].to(low.dtype)
+
+
+def _slope(rise: Tensor, width: Tensor) -> Tensor:
+    """rise / width, and 0 for a single point: the line's value there is the function's."""
+    return rise / (width + (width == 0))
+
+
+def unstable(x: Interval, ceiling: Tensor) -> Tensor:
+    return ((x.lower < 0) & (x.upper > 0)) | ((x.lower < ceiling) & (x.upper > ceiling))
+
+
+def _several(x: Any, ceiling: Any) -> Any:
+    """For a ceiling that carries bounds itself."""
+    return torch.minimum(torch.relu(x), ceiling)
+
+
+RAMP = register(
+    Operator(
+        name="ramp",
+        forward=ramp,
+        interval=interval,
+        relax=relax,
+        unstable=unstable,
+        otherwise=_several,
+        elementwise=True,
+        spellings=(ramp,),
+    )
+)
