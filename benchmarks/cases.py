@@ -31,7 +31,7 @@ class Case(NamedTuple):
         """The function as a module, in float64 because its constants are."""
         names = "x, y" if len(self.shapes) == 2 else "x"
         function = eval(
-            f"lambda {names}: {self.code}", {"torch": torch, "F": F, "ramp": ramp, "fixed": fixed, "chosen": chosen}
+            f"lambda {names}: {self.code}", _NAMES
         )
         return _OfTwo(function) if len(self.shapes) == 2 else _OfOne(function)
 
@@ -62,6 +62,9 @@ def fixed(*shape: int) -> Tensor:
 def chosen(*shape: int) -> Tensor:
     """A mask, the same in every run."""
     return fixed(*shape) > 0
+
+
+_NAMES = {"torch": torch, "F": F, "ramp": ramp, "fixed": fixed, "chosen": chosen}
 
 
 def _case(operator: str, code: str, *shapes: Shape, near: float = 0.0, spread: float = 2.0) -> Case:
