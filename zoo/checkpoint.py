@@ -1,6 +1,7 @@
 """Files a run writes. Each is complete or absent at every moment, so a run may be killed at any time."""
 
 import json
+import math
 import os
 import platform
 import random
@@ -14,8 +15,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from boundgraph.training import ibp_initialize_
 from zoo.config import TrainingConfig
 from zoo.errors import ZooError
+from zoo.layers import ClippedReLU
 from zoo.models import build
 
 FORMAT = "boundgraph-zoo-1"
@@ -69,9 +72,22 @@ def load_model(path: Path) -> tuple[TrainingConfig, nn.Module, int]:
         ZooError: (a ValueError) as for `load`.
     """
     config, content = load(path)
-    model = build(config.model, config.dataset)
+    model = build_model(config)
     model.load_state_dict(content["model"])
     return config, model.eval(), content["epoch"]
+
+
+def build_model(config: TrainingConfig, *, initialized: bool = False) -> nn.Module:
+    """The untrained model of a configuration; `initialized` as a run begins, else with weights to be overwritten."""
+    model = build(config.model, config.dataset, activation=config.activation, batch_norm=config.batch_norm)
+    if initialized:
+        ceiling = math.inf if config.ceiling_from_data else config.ceiling
+        for layer in model.modules():
+            if isinstance(layer, ClippedReLU):
+                nn.init.constant_(layer.ceiling, ceiling)
+        if config.init == "ibp":
+            ibp_initialize_(model)
+    return model
 
 
 def restore_random_states(content: dict[str, Any]) -> None:

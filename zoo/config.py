@@ -1,20 +1,21 @@
 """What a training run is: every setting, its default per data set, and where a setting may come from."""
 
 import tomllib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args
 
 from boundgraph.training import LinearSchedule, SmoothedSchedule, interpolate_with_eps
-from zoo import data, models
+from zoo import data, losses, models, recipes
 from zoo.errors import ZooError
 
 CLIP = (0.0, 1.0)  # every data set's pixels lie in this range
 SCHEDULES = {"linear": LinearSchedule, "smoothed": SmoothedSchedule}
-METHODS: dict[str, dict[str, float]] = {
-    "ibp": {"beta_start": 0.0, "beta_final": 0.0},
-    "crown-ibp": {"beta_start": 1.0, "beta_final": 0.0},
-}
+SECTIONS = ("model", "data", "loss", "schedule", "optimizer", "evaluation", "run")
+
+
+def _setting(section: str, about: str, default: Any = MISSING) -> Any:
+    return field(default=default, metadata={"section": section, "about": about})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,54 +26,117 @@ class TrainingConfig:
         ZooError: (a ValueError) a setting makes no sense; names it.
     """
 
-    dataset: str
-    model: str
-    method: str = "crown-ibp"
-    eps: float  # l_inf radius in units of the pixels, which lie in [0, 1]
-    epochs: int
-    batch_size: int
-    lr: float
-    warmup: int
-    ramp: int
-    schedule: str = "linear"
-    kappa_start: float = 1.0
-    kappa_final: float = 0.0
-    beta_start: float
-    beta_final: float
-    lr_decay_factor: float
-    lr_decay_every: int
-    seed: int = 0
-    data_dir: str | None = None
-    threads: int | None = None
-    out: str | None = None
+    model: str = _setting("model", "Name of the model; `python -m zoo.list` lists them.")
+    activation: str = _setting("model", "relu, or ramp: ReLUs clipped at a trained ceiling.", "relu")
+    ceiling: float = _setting("model", "First value of the trained ceilings.", 1.0)
+    ceiling_from_data: bool = _setting("model", "Clip after the warmup only, at first at mean activations.", False)
+    batch_norm: bool | None = _setting("model", "BatchNorm after every hidden layer, or none.", None)
+    init: str = _setting("model", "default (PyTorch's) or ibp.", "default")
+
+    dataset: str = _setting("data", "digits, mnist, fashion-mnist or cifar10.")
+    data_dir: str | None = _setting("data", "Folder that holds MNIST/raw and the like.", None)
+    held_out: int = _setting("data", "Training images held out for choices; the rest train.", 0)
+    padding: int = _setting("data", "Random shift by up to this many pixels.", 0)
+    flip: bool = _setting("data", "Random horizontal flip.", False)
+    batch_size: int = _setting("data", "Examples per step.")
+
+    method: str = _setting("loss", "natural, ibp, crown-ibp, sabr, mtl-ibp, cc-ibp or exp-ibp.", "crown-ibp")
+    eps: float = _setting("loss", "l_inf radius of training, pixels in [0, 1].")
+    kappa_start: float = _setting("loss", "Weight of the natural loss at radius 0.", 1.0)
+    kappa_final: float = _setting("loss", "Weight of the natural loss at eps.", 0.0)
+    beta_start: float = _setting("loss", "Share of CROWN-IBP at radius 0.")
+    beta_final: float = _setting("loss", "Share of CROWN-IBP at eps.")
+    fused: bool = _setting("loss", "Loss fusion: one backward row in place of one per class.", False)
+    ratio: float = _setting("loss", "sabr: radius of the small box, as a share of eps.", 1.0)
+    alpha: float = _setting("loss", "mtl-ibp, cc-ibp, exp-ibp: share of the IBP loss.", 1.0)
+    attack_steps: int = _setting("loss", "Steps of the attack inside the loss.", 1)
+    regularizer: float = _setting("loss", "Weight of tightness and ReLU balance while the radius grows.", 0.0)
+    l1: float = _setting("loss", "Weight of the sum of absolute weights.", 0.0)
+
+    epochs: int = _setting("schedule", "Length of the whole run.")
+    warmup: int = _setting("schedule", "Natural epochs before the ramp.")
+    ramp: int = _setting("schedule", "Epochs in which the radius grows to eps.")
+    schedule: str = _setting("schedule", "linear or smoothed.", "linear")
+
+    lr: float = _setting("optimizer", "Learning rate of Adam, until it decays.")
+    lr_decay_factor: float = _setting("optimizer", "Factor per decay.")
+    lr_decay_every: int = _setting("optimizer", "Epochs between decays, counted from the end of the ramp.")
+    lr_milestones: str = _setting("optimizer", 'Epochs of the decays instead, such as "50,60".', "")
+    clip_grad_norm: float = _setting("optimizer", "Largest norm of the gradient; 0 for any.", 0.0)
+    average: int = _setting("optimizer", "Average the weights over this many last epochs.", 0)
+
+    eval_eps: str = _setting("evaluation", 'Radii of the evaluation, such as "0.3,0.4"; by default eps.', "")
+    choose: str = _setting("evaluation", "last weights, or the best on the images held out.", "last")
+
+    recipe: str | None = _setting("run", "Name or TOML file of a recipe; `python -m zoo.list --recipes`.", None)
+    seed: int = _setting("run", "Of the initial weights, the data order and all that is random.", 0)
+    threads: int | None = _setting("run", "CPU threads.  [default: 1 for digits, else PyTorch's]", None)
+    device: str = _setting("run", "cpu, cuda, ...; auto takes an accelerator where there is one.", "auto")
+    precision: str = _setting("run", "float32, or bf16: coefficients of CROWN-IBP in bfloat16.", "float32")
+    out: str | None = _setting("run", "Where the run writes.  [default: runs/<settings>]", None)
 
     def __post_init__(self) -> None:
         if self.model not in models.names(self.dataset):
             models.build(self.model, self.dataset)  # raises, with the names there are
-        _require_one_of("method", self.method, METHODS)
-        _require_one_of("schedule", self.schedule, SCHEDULES)
-        for name in ("epochs", "batch_size", "lr", "lr_decay_factor", "lr_decay_every"):
-            _require(getattr(self, name) > 0, f"{_flag(name)} must be positive, not {getattr(self, name)}")
-        for name in ("eps", "warmup", "ramp", "seed"):
-            _require(getattr(self, name) >= 0, f"{_flag(name)} must not be negative, not {getattr(self, name)}")
-        for name in ("kappa_start", "kappa_final", "beta_start", "beta_final"):
-            _require(0 <= getattr(self, name) <= 1, f"{_flag(name)} must lie in [0, 1], not {getattr(self, name)}")
+        for name, known in (
+            ("method", losses.METHODS),
+            ("schedule", SCHEDULES),
+            ("activation", ("relu", "ramp")),
+            ("init", ("default", "ibp")),
+            ("choose", ("last", "best")),
+            ("precision", ("float32", "bf16")),
+        ):
+            _require_one_of(name, getattr(self, name), known)
+        for name in ("epochs", "batch_size", "lr", "lr_decay_factor", "lr_decay_every", "ceiling", "attack_steps"):
+            _require(getattr(self, name) > 0, f"{flag(name)} must be positive, not {getattr(self, name)}")
+        for name in (
+            *("eps", "warmup", "ramp", "seed", "held_out", "padding", "regularizer", "l1", "clip_grad_norm"),
+            "average",
+        ):
+            _require(getattr(self, name) >= 0, f"{flag(name)} must not be negative, not {getattr(self, name)}")
+        for name in ("kappa_start", "kappa_final", "beta_start", "beta_final", "alpha"):
+            _require(0 <= getattr(self, name) <= 1, f"{flag(name)} must lie in [0, 1], not {getattr(self, name)}")
+        _require(0 < self.ratio <= 1, f"--ratio must lie in (0, 1], not {self.ratio}")
         _require(self.threads is None or self.threads > 0, f"--threads must be positive, not {self.threads}")
+        walks = losses.METHODS[self.method].walks
         _require(
-            self.method != "ibp" or self.beta_start == self.beta_final == 0,
-            "--beta-start and --beta-final weigh CROWN-IBP against IBP; --method ibp takes neither",
+            walks or self.beta_start == self.beta_final == 0,
+            f"--beta-start and --beta-final weigh CROWN-IBP against IBP; --method {self.method} takes neither",
         )
+        _require(walks or not self.fused, f"--fused is about the walk of crown-ibp; --method {self.method} has none")
+        _require(walks or self.precision == "float32", "--precision bf16 is about the walk of crown-ibp")
         _require(
             self.warmup + self.ramp <= self.epochs,
             f"eps would never reach {self.eps:g}: --warmup {self.warmup} and --ramp {self.ramp} "
             f"take more than --epochs {self.epochs}",
         )
+        _require(
+            not self.ceiling_from_data or self.warmup > 0,
+            "--ceiling-from-data takes the mean activations after natural epochs: it needs a --warmup",
+        )
+        _require(self.average <= self.epochs, f"--average {self.average} is more than --epochs {self.epochs}")
+        _require(self.choose == "last" or self.held_out > 0, "--choose best needs images to choose on: --held-out 5000")
+        _require(
+            self.choose == "last" or not self.average,
+            "--average averages the last epochs, so --choose best has no use",
+        )
+        self.decays, self.radii  # noqa: B018 - lists that cannot be read are told now
 
     @property
     def directory(self) -> Path:
         """Where the run writes."""
-        name = f"{self.dataset}-{self.model}-{self.method}-eps{self.eps:g}-seed{self.seed}"
-        return Path(self.out) if self.out is not None else Path("runs") / name
+        name = Path(self.recipe).stem if self.recipe else f"{self.dataset}-{self.model}-{self.method}-eps{self.eps:g}"
+        return Path(self.out) if self.out is not None else Path("runs") / f"{name}-seed{self.seed}"
+
+    @property
+    def radii(self) -> list[float]:
+        """Radii of the evaluation."""
+        return _numbers("eval_eps", self.eval_eps) or [self.eps]
+
+    @property
+    def decays(self) -> list[float]:
+        """Epochs at which the learning rate decays, where they are given."""
+        return _numbers("lr_milestones", self.lr_milestones)
 
     def radius_schedule(self, steps_per_epoch: int) -> LinearSchedule:
         """Radius of every training step."""
@@ -88,12 +152,14 @@ class TrainingConfig:
         return interpolate_with_eps(self.beta_start, self.beta_final, eps=eps, eps_max=self.eps)
 
     def learning_rate(self, epoch: int) -> float:
-        """lr * factor ** k after k decay periods; periods are counted from the first epoch at full radius."""
+        """lr * factor ** k: after k of the milestones, or k decay periods since the first epoch at full radius."""
+        if self.decays:
+            return self.lr * self.lr_decay_factor ** sum(epoch >= milestone for milestone in self.decays)
         periods = max(epoch - self.warmup - self.ramp, 0) // self.lr_decay_every
         return self.lr * self.lr_decay_factor**periods
 
 
-# The MNIST and Fashion-MNIST settings are the paper's for its small models.
+# The MNIST and Fashion-MNIST settings are the paper's for its small models, as are those of CIFAR-10.
 _PAPER: dict[str, Any] = {
     "model": "cnn_4layer_linear_256_width_1",
     "epochs": 100,
@@ -118,6 +184,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "mnist": _PAPER | {"eps": 0.3, "lr": 5e-4},
     "fashion-mnist": _PAPER | {"eps": 0.1, "lr": 1e-3},
+    "cifar10": _PAPER
+    | {"eps": 8 / 255, "lr": 1e-3, "epochs": 200, "batch_size": 128, "warmup": 10, "ramp": 120}
+    | {"padding": 4, "flip": True},
 }
 DEFAULT_DATASET, DEFAULT_METHOD = "digits", "crown-ibp"
 
@@ -126,6 +195,7 @@ SETTINGS: dict[str, type] = {
     field.name: next(iter(get_args(field.type)), field.type)  # type: ignore[misc]
     for field in fields(TrainingConfig)
 }
+_SECTION_OF = {field.name: field.metadata["section"] for field in fields(TrainingConfig)}
 
 
 def resolve(given: dict[str, Any], file: dict[str, Any] | None = None) -> TrainingConfig:
@@ -137,12 +207,23 @@ def resolve(given: dict[str, Any], file: dict[str, Any] | None = None) -> Traini
     chosen = (file or {}) | given
     dataset, method = chosen.get("dataset", DEFAULT_DATASET), chosen.get("method", DEFAULT_METHOD)
     _require_one_of("dataset", dataset, data.DATASETS)
-    _require_one_of("method", method, METHODS)
-    return TrainingConfig(**({"dataset": dataset} | PRESETS[dataset] | METHODS[method] | chosen))
+    _require_one_of("method", method, losses.METHODS)
+    return TrainingConfig(**({"dataset": dataset} | PRESETS[dataset] | losses.METHODS[method].defaults | chosen))
+
+
+def read_recipe(name: str) -> dict[str, Any]:
+    """Settings of a recipe of the zoo, by its name, or of a TOML file.
+
+    Raises:
+        ZooError: (a ValueError) there is no such recipe, or as for `read_toml`.
+    """
+    path = recipes.path_of(name)
+    return read_toml(path) | {"recipe": name}
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Settings from a flat TOML file; its keys are the names of the flags, written with - or _.
+    """Settings from a TOML file; its keys are the names of the flags, written with - or _, alone or in the tables model,
+    data, loss, schedule, optimizer, evaluation and run that they belong to.
 
     Raises:
         ZooError: (a ValueError) the file cannot be read, a key is unknown, or a value has the wrong type.
@@ -151,37 +232,55 @@ def read_toml(path: Path) -> dict[str, Any]:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ZooError(f"cannot read the configuration {path}: {error}") from error
-    settings = {key.replace("-", "_"): value for key, value in content.items()}
-    if unknown := sorted(settings.keys() - SETTINGS):
+    found: dict[str, Any] = {}
+    for key, value in content.items():
+        inside = value if isinstance(value, dict) else {key: value}
+        for name, setting in ((name.replace("-", "_"), setting) for name, setting in inside.items()):
+            if isinstance(value, dict) and _SECTION_OF.get(name, key) != key:
+                raise ZooError(f"{path}: {name} belongs into the table [{_SECTION_OF[name]}], not [{key}]")
+            found[name] = setting
+    if unknown := sorted(found.keys() - SETTINGS):
         raise ZooError(f"{path} has unknown settings {', '.join(unknown)}; there are: {', '.join(SETTINGS)}")
-    return {name: _typed(path, name, value) for name, value in settings.items()}
+    return {name: _typed(path, name, value) for name, value in found.items()}
 
 
 def conflicts(ours: TrainingConfig, theirs: TrainingConfig) -> list[str]:
     """Settings in which two runs differ such that one cannot continue the other, as readable phrases."""
     mine, other = asdict(ours), asdict(theirs)
     # What does not change the course of training, and its length, may differ.
-    compared = mine.keys() - {"epochs", "data_dir", "threads", "out"}
-    return [f"{_flag(name)} {other[name]}, not {mine[name]}" for name in sorted(compared) if mine[name] != other[name]]
+    compared = mine.keys() - {"epochs", "data_dir", "threads", "out", "device", "eval_eps", "recipe"}
+    return [f"{flag(name)} {other[name]}, not {mine[name]}" for name in sorted(compared) if mine[name] != other[name]]
+
+
+def flag(name: str) -> str:
+    """How a setting is written on the command line."""
+    return "--" + name.replace("_", "-")
 
 
 def _typed(path: Path, name: str, value: Any) -> Any:
     kind = SETTINGS[name]
     if kind is float and type(value) is int:
         return float(value)
+    if kind is str and isinstance(value, list):  # what flags write with commas
+        return ",".join(map(str, value))
     if type(value) is not kind:
         raise ZooError(f"{path}: {name} must be of type {kind.__name__}, not {value!r}")
     return value
 
 
+def _numbers(name: str, text: str) -> list[float]:
+    try:
+        numbers = [float(part) for part in text.split(",") if part.strip()]
+    except ValueError as error:
+        raise ZooError(f"{flag(name)} must be numbers with commas between them, not {text!r}") from error
+    _require(all(number >= 0 for number in numbers), f"{flag(name)} must not be negative, not {text!r}")
+    return numbers
+
+
 def _require_one_of(name: str, value: str, known: Any) -> None:
-    _require(value in known, f"unknown {_flag(name)} {value!r}; there are: {', '.join(known)}")
+    _require(value in known, f"unknown {flag(name)} {value!r}; there are: {', '.join(known)}")
 
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ZooError(message)
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")

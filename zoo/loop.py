@@ -1,4 +1,4 @@
-"""The training loop: epochs of CROWN-IBP steps through the emitted module, a test pass and a checkpoint after each."""
+"""The training loop: epochs of steps through the emitted module, a look at images not trained on after each."""
 
 import random
 import time
@@ -8,48 +8,55 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 import boundgraph
-from boundgraph.training import LossTerms, crown_ibp_loss, mixed_margins
+from boundgraph.training import l1, mixed_margins, set_ceilings_, warmup_regularizer
 from zoo import checkpoint
+from zoo.augmentation import augment
 from zoo.config import CLIP, TrainingConfig, conflicts
 from zoo.data import Dataset, Split, epoch_order
+from zoo.distributed import World
 from zoo.errors import ZooError
-from zoo.models import CLASSES, build
+from zoo.layers import ClippedReLU
+from zoo.losses import METHODS, Batch, Moment
+from zoo.models import CLASSES
 from zoo.scores import correct, verified
 
 # Enough test examples to keep the processor busy, few enough for the widest model of the zoo.
 TEST_BATCH_SIZE = 500
 
 
-@dataclass
 class Tally:
-    """Running sums over the examples seen so far."""
+    """Running sums over the examples seen so far, kept on the device: reading them waits for it."""
 
-    examples: int = 0
-    loss_sum: float = 0.0
-    standard_errors: int = 0
-    verified_errors: int = 0
+    def __init__(self, device: torch.device | None = None) -> None:
+        self.sums = torch.zeros(4, dtype=torch.float64, device=device)  # examples, loss, standard and verified errors
 
-    def add(self, logits: Tensor, labels: Tensor, margins: Tensor, loss: Tensor | None = None) -> None:
-        self.examples += len(labels)
-        self.standard_errors += int((~correct(logits, labels)).sum())
-        self.verified_errors += int((~verified(logits, labels, margins)).sum())
-        if loss is not None:
-            self.loss_sum += loss.item() * len(labels)
+    def add(self, logits: Tensor, labels: Tensor, margins: Tensor | None, loss: Tensor | None = None) -> None:
+        """margins: lower bounds, or None where none are known, which verifies nothing."""
+        right = correct(logits, labels)
+        proven = torch.zeros_like(right) if margins is None else verified(logits, labels, margins)
+        examples = torch.full((), len(labels), device=logits.device)
+        total = torch.zeros_like(examples) if loss is None else loss.detach() * examples
+        self.sums += torch.stack([part.double() for part in (examples, total, (~right).sum(), (~proven).sum())])
+
+    @property
+    def examples(self) -> int:
+        return int(self.sums[0])
 
     @property
     def loss(self) -> float:
-        return self.loss_sum / self.examples
+        return float(self.sums[1] / self.sums[0])
 
     @property
     def standard_error(self) -> float:
-        return self.standard_errors / self.examples
+        return float(self.sums[2] / self.sums[0])
 
     @property
     def verified_error(self) -> float:
-        return self.verified_errors / self.examples
+        return float(self.sums[3] / self.sums[0])
 
 
 class Display(Protocol):
@@ -60,6 +67,33 @@ class Display(Protocol):
     def epoch(self, record: dict[str, Any]) -> None: ...
 
 
+class Objective(nn.Module):
+    """The loss of a step, as a module: what `DistributedDataParallel` needs around what is differentiated."""
+
+    def __init__(self, config: TrainingConfig, bounded: boundgraph.BoundedModule) -> None:
+        super().__init__()
+        self.config, self.bounded = config, bounded
+        self.loss = METHODS[config.method].loss
+
+    def forward(
+        self, x: Tensor, labels: Tensor, moment: Moment, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The loss, the logits, and the margins if the loss has any."""
+        config, growing = self.config, moment.eps < self.config.eps
+        regularized = config.regularizer > 0 and growing
+        batch = Batch(self.bounded, x, labels, moment, CLIP, regularized, generator)
+        terms = self.loss(batch, config)
+        loss = terms.loss
+        if regularized:
+            assert terms.preactivations is not None
+            loss = loss + warmup_regularizer(
+                terms.preactivations, eps=moment.eps, eps_max=config.eps, weight=config.regularizer
+            )
+        if config.l1:
+            loss = loss + config.l1 * l1(self.bounded.model)
+        return loss, terms.logits.detach(), None if terms.margins is None else terms.margins.detach()
+
+
 @dataclass
 class Run:
     """A training run between two epochs: all that a checkpoint holds, and what follows from the configuration."""
@@ -68,8 +102,14 @@ class Run:
     dataset: Dataset
     bounded: boundgraph.BoundedModule
     optimizer: torch.optim.Optimizer
+    objective: nn.Module
+    device: torch.device
+    world: World = World()
+    averaged: AveragedModel | None = None
     epoch: int = 0  # number of finished epochs
     history: list[dict[str, Any]] = field(default_factory=list)  # one record per finished epoch
+    seconds: float = 0.0  # of training and looking, over all sessions
+    best: dict[str, Any] | None = None  # the weights that verified most images held out, if those are to be chosen
 
     @property
     def steps_per_epoch(self) -> int:
@@ -77,7 +117,19 @@ class Run:
 
     @property
     def last_checkpoint(self) -> Path:
+        """What a killed run continues from."""
         return self.config.directory / "last.pt"
+
+    @property
+    def result(self) -> Path:
+        """The weights that the run came to."""
+        return self.config.directory / "final.pt"
+
+    @property
+    def watched(self) -> tuple[str, Split]:
+        """The images looked at after each epoch: those held out, or the test split where none are."""
+        validation = self.dataset.validation
+        return ("test", self.dataset.test) if validation is None else ("validation", validation)
 
 
 def set_threads(threads: int | None) -> None:
@@ -86,13 +138,27 @@ def set_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def begin(config: TrainingConfig, dataset: Dataset) -> Run:
+def begin(config: TrainingConfig, dataset: Dataset, device: torch.device | None = None, world: World | None = None) -> Run:
     """A run before its first epoch, every random state set from the seed."""
+    device, world = device or torch.device("cpu"), world or World()
     torch.manual_seed(config.seed)
     np.random.seed(config.seed)
     random.seed(config.seed)
-    bounded = boundgraph.compile(build(config.model, config.dataset), method=config.method)
-    return Run(config, dataset, bounded, torch.optim.Adam(bounded.parameters(), lr=config.lr))
+    if config.held_out:
+        dataset = dataset.hold_out(config.held_out)
+    dataset = dataset.to(device)
+    model = checkpoint.build_model(config, initialized=True).to(device)
+    bounded = boundgraph.compile(model, method=_bounds(config))
+    bounded.train()
+    optimizer = torch.optim.Adam(bounded.parameters(), lr=config.lr)
+    objective = world.wrapped(Objective(config, bounded))
+    return Run(config, dataset, bounded, optimizer, objective, device, world)
+
+
+def _bounds(config: TrainingConfig) -> Any:
+    if not METHODS[config.method].walks:
+        return "ibp"
+    return boundgraph.method("crown-ibp", precision="bf16") if config.precision == "bf16" else "crown-ibp"
 
 
 def resume(run: Run) -> None:
@@ -110,44 +176,71 @@ def resume(run: Run) -> None:
         raise ZooError(f"{path} has {content['epoch']} epochs, more than --epochs {run.config.epochs}; {remedy}.")
     run.bounded.model.load_state_dict(content["model"])
     run.optimizer.load_state_dict(content["optimizer"])
-    run.epoch, run.history = content["epoch"], content["history"]
+    run.epoch, run.history, run.seconds = content["epoch"], content["history"], content["seconds"]
+    run.best = content["best"]
+    averaging_began = content["epoch"] > run.config.epochs - run.config.average  # not in a run made longer since
+    if content["averaged"] is not None and averaging_began:
+        run.averaged = AveragedModel(run.bounded.model)
+        run.averaged.load_state_dict(content["averaged"])
     checkpoint.restore_random_states(content)
 
 
 def train(run: Run, display: Display) -> None:
     """Train to the last epoch of the configuration. Killed at any moment, `resume` continues to identical weights."""
-    run.config.directory.mkdir(parents=True, exist_ok=True)
-    settings = {"config": asdict(run.config), "environment": checkpoint.environment()}
-    checkpoint.write_json(run.config.directory / "config.json", settings)
-    _write_metrics(run)
+    if run.world.leads:
+        run.config.directory.mkdir(parents=True, exist_ok=True)
+        settings = {"config": asdict(run.config), "environment": checkpoint.environment()}
+        checkpoint.write_json(run.config.directory / "config.json", settings)
+        _write_metrics(run)
     while run.epoch < run.config.epochs:
         record = run_epoch(run, display)
-        _save(run)
-        display.epoch(record)
+        if run.world.leads:
+            _save(run)
+            display.epoch(record)
+    finish(run)
 
 
 def run_epoch(run: Run, display: Display) -> dict[str, Any]:
-    """Train for one epoch, test, and return the record that was added to the history."""
-    record = _train_epoch(run, display) | _test(run)
+    """Train for one epoch, look at the images watched, and return the record that was added to the history."""
+    started = time.perf_counter()
+    if run.config.ceiling_from_data and run.epoch == run.config.warmup:
+        set_ceilings_(run.bounded.model, ClippedReLU, (x for x, _ in run.dataset.train.batches(TEST_BATCH_SIZE)))
+    record = _train_epoch(run, display) | _look(run)
     run.epoch += 1
     run.history.append(record)
+    run.seconds += time.perf_counter() - started
+    _keep_best(run, record)
     return record
 
 
 def _train_epoch(run: Run, display: Display) -> dict[str, Any]:
-    config, tally, started = run.config, Tally(), time.perf_counter()
+    config, tally, started = run.config, Tally(run.device), time.perf_counter()
     schedule, step = config.radius_schedule(run.steps_per_epoch), run.epoch * run.steps_per_epoch
     lr = config.learning_rate(run.epoch)
     for group in run.optimizer.param_groups:
         group["lr"] = lr
     run.bounded.train()
-    order = epoch_order(len(run.dataset.train.labels), config.seed, run.epoch)
-    for x, labels in run.dataset.train.batches(config.batch_size, order):
-        eps = schedule(step)
-        terms = _step(run, x, labels, eps)
-        tally.add(terms.logits, labels, terms.margins, terms.loss)
+    split = run.dataset.train
+    order = epoch_order(len(split.labels), config.seed, run.epoch).to(run.device)
+    generator = torch.Generator(run.device).manual_seed(_mixed(config.seed, run.epoch, run.world.rank))
+    averages = run.epoch >= config.epochs - config.average
+    for chosen in order.split(config.batch_size):
+        share = run.world.share(chosen)
+        x = augment(split.images[share], padding=config.padding, flip=config.flip, generator=generator)
+        labels, eps = split.labels[share], schedule(step)
+        moment = Moment(eps, config.kappa(eps), config.beta(eps))
+        _step(run, tally, x, labels, moment, generator, run.world.weight(len(chosen)))
+        if averages:
+            run.averaged = run.averaged or AveragedModel(run.bounded.model)
+            run.averaged.update_parameters(run.bounded.model)
         display.batch(run.epoch, eps, tally)
         step += 1
+    run.world.added(tally.sums)
+    if not np.isfinite(tally.loss):
+        raise ZooError(
+            f"the loss became {tally.loss} in epoch {run.epoch + 1} at eps {eps:g}; "
+            f"try a smaller --lr or a longer --ramp. {run.last_checkpoint} holds the epochs before."
+        )
     seconds = time.perf_counter() - started
     return {
         "epoch": run.epoch + 1,
@@ -164,38 +257,48 @@ def _train_epoch(run: Run, display: Display) -> dict[str, Any]:
     }
 
 
-def _step(run: Run, x: Tensor, labels: Tensor, eps: float) -> LossTerms:
-    kappa, beta = run.config.kappa(eps), run.config.beta(eps)
-    terms = crown_ibp_loss(run.bounded, x, labels, eps=eps, kappa=kappa, beta=beta, clip=CLIP)
-    if not torch.isfinite(terms.loss):
-        raise ZooError(
-            f"the loss became {terms.loss.item()} in epoch {run.epoch + 1} at eps {eps:g}; "
-            f"try a smaller --lr or a longer --ramp. {run.last_checkpoint} holds the epochs before."
-        )
+def _step(
+    run: Run, tally: Tally, x: Tensor, labels: Tensor, moment: Moment, generator: torch.Generator, weight: float
+) -> None:
+    loss, logits, margins = run.objective(x, labels, moment, generator)
     run.optimizer.zero_grad()
-    terms.loss.backward()
+    (loss * weight if weight != 1 else loss).backward()
+    if run.config.clip_grad_norm:
+        nn.utils.clip_grad_norm_(run.bounded.parameters(), run.config.clip_grad_norm)
     run.optimizer.step()
-    return terms
+    tally.add(logits, labels, margins, loss)
 
 
-def _test(run: Run) -> dict[str, Any]:
-    """Errors on the whole test split at the full radius, by the bound the training has come to."""
+def _mixed(*numbers: int) -> int:
+    """One seed from several."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def _look(run: Run) -> dict[str, Any]:
+    """Errors on the images watched at the full radius, by the bound the training has come to."""
     schedule = run.config.radius_schedule(run.steps_per_epoch)
     beta = run.config.beta(schedule((run.epoch + 1) * run.steps_per_epoch))
     started = time.perf_counter()
-    tally = errors_on(run.bounded, run.dataset.test, eps=run.config.eps, beta=beta)
+    name, split = run.watched
+    tally = errors_on(_exact(run), split, eps=run.config.eps, beta=beta)
     return {
-        "test_eps": run.config.eps,
-        "test_beta": beta,
-        "test_standard_error": tally.standard_error,
-        "test_verified_error": tally.verified_error,
-        "test_seconds": time.perf_counter() - started,
+        "watched": name,
+        "watched_eps": run.config.eps,
+        "watched_beta": beta,
+        "watched_standard_error": tally.standard_error,
+        "watched_verified_error": tally.verified_error,
+        "watched_seconds": time.perf_counter() - started,
     }
+
+
+def _exact(run: Run) -> boundgraph.BoundedModule:
+    """Bounds proper, where training works with estimates."""
+    return run.bounded.using("crown-ibp") if run.config.precision == "bf16" else run.bounded
 
 
 def errors_on(bounded: boundgraph.BoundedModule, split: Split, *, eps: float, beta: float) -> Tally:
     """Standard and verified errors on a split, by margins beta * m_crown_ibp + (1 - beta) * m_ibp."""
-    tally = Tally()
+    tally = Tally(split.images.device)
     bounded.eval()
     with torch.no_grad():
         for x, labels in split.batches(TEST_BATCH_SIZE):
@@ -205,14 +308,55 @@ def errors_on(bounded: boundgraph.BoundedModule, split: Split, *, eps: float, be
     return tally
 
 
+def _keep_best(run: Run, record: dict[str, Any]) -> None:
+    """Of the epochs at full radius the one with the fewest unverified images held out; of equals the last."""
+    if run.config.choose != "best" or record["eps"] < run.config.eps:
+        return
+    if run.best is None or record["watched_verified_error"] <= run.best["error"]:
+        weights = {name: value.clone() for name, value in run.bounded.model.state_dict().items()}
+        run.best = {"error": record["watched_verified_error"], "epoch": record["epoch"], "model": weights}
+
+
+def finish(run: Run) -> None:
+    """Write the weights that the run came to: the last, the average of the last epochs, or the best on held-out images.
+
+    Averaged weights meet statistics of activations that no batch of theirs had, so BatchNorm's are estimated again, on
+    the training images as they are.
+    """
+    model, epoch = run.bounded.model, run.epoch
+    if run.best is not None:
+        model.load_state_dict(run.best["model"])
+        epoch = run.best["epoch"]
+    if run.averaged is not None:
+        _load_averages(model, run.averaged)
+        reestimate_statistics(model, run.dataset.train)
+    if run.world.leads:
+        checkpoint.save(run.result, run.config, model=model.state_dict(), epoch=epoch, seconds=run.seconds)
+
+
+def _load_averages(model: nn.Module, averaged: AveragedModel) -> None:
+    with torch.no_grad():
+        for own, mean in zip(model.parameters(), averaged.module.parameters(), strict=True):
+            own.copy_(mean)
+
+
+def reestimate_statistics(model: nn.Module, split: Split) -> None:
+    """Running statistics of BatchNorm as means over a whole split; nothing else changes."""
+    torch.optim.swa_utils.update_bn((x for x, _ in split.batches(TEST_BATCH_SIZE)), model)
+    model.eval()
+
+
 def _save(run: Run) -> None:
     checkpoint.save(
         run.last_checkpoint,
         run.config,
         model=run.bounded.model.state_dict(),
         optimizer=run.optimizer.state_dict(),
+        averaged=None if run.averaged is None else run.averaged.state_dict(),
+        best=run.best,
         epoch=run.epoch,
         step=run.epoch * run.steps_per_epoch,
+        seconds=run.seconds,
         history=run.history,
     )
     _write_metrics(run)

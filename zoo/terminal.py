@@ -21,9 +21,10 @@ from zoo.config import TrainingConfig
 from zoo.errors import ZooError
 from zoo.loop import Display, Tally
 
-__all__ = ["Table", "application", "console", "legend", "progress_over", "training_display", "typer", "user_errors"]
+__all__ = ["Table", "application", "console", "legend", "progress_over", "silence", "training_display", "typer", "user_errors"]
 
 console = Console()
+BETWEEN_UPDATES = 0.2  # seconds: numbers are read off the device, which then waits
 
 
 def application() -> typer.Typer:
@@ -43,19 +44,20 @@ def user_errors() -> Iterator[None]:
 
 def legend(config: TrainingConfig) -> str:
     """What the lines of a run mean."""
+    watched = "validation" if config.held_out else "test"
     return (
         f"{config.model} on {config.dataset}, {config.method}, eps {config.eps:g}: {config.directory}\n"
-        f"errors are standard / verified: training at the epoch's last eps, test always at eps {config.eps:g}"
+        f"errors are standard / verified: training at eps as it grows, {watched} always at eps {config.eps:g}"
     )
 
 
 def epoch_line(record: dict[str, Any], epochs: int) -> str:
     """One finished epoch on one line of an ordinary terminal."""
     train = _errors(record["train_standard_error"], record["train_verified_error"])
-    test = _errors(record["test_standard_error"], record["test_verified_error"])
+    watched = _errors(record["watched_standard_error"], record["watched_verified_error"])
     return (
         f"epoch {record['epoch']:>{len(str(epochs))}}/{epochs}  eps {record['eps']:.4f}  loss {record['loss']:.3f}  "
-        f"train {train}  test {test}  {record['images_per_second']:.0f} images/s"
+        f"train {train}  {record['watched']} {watched}  {record['images_per_second']:.0f} images/s"
     )
 
 
@@ -79,20 +81,39 @@ class PlainDisplay:
         print(f"{epoch_line(record, self._epochs)}  {left:.0f} s left", flush=True)
 
 
+class NoDisplay:
+    """Nothing, for processes beside the one that reports."""
+
+    def batch(self, epoch: int, eps: float, tally: Tally) -> None:
+        pass
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        pass
+
+
+def silence(_: object) -> None:
+    """Print nothing."""
+
+
 class LiveDisplay:
-    """A bar that moves with every batch; finished epochs scroll above it."""
+    """A bar that moves with the batches; finished epochs scroll above it."""
 
     def __init__(self, progress: Progress, task: TaskID, config: TrainingConfig) -> None:
         self._progress, self._task, self._epochs = progress, task, config.epochs
-        self._epoch_began = time.perf_counter()
+        self._epoch_began, self._shown, self._batches = time.perf_counter(), 0.0, 0
 
     def batch(self, epoch: int, eps: float, tally: Tally) -> None:
+        self._batches += 1
+        if time.perf_counter() - self._shown < BETWEEN_UPDATES:
+            return
+        self._shown = time.perf_counter()
         speed = tally.examples / max(time.perf_counter() - self._epoch_began, 1e-9)
         status = (
             f"epoch {epoch + 1}/{self._epochs}  eps {eps:.4f}  loss {tally.loss:.3f}  "
             f"{_errors(tally.standard_error, tally.verified_error)}  {speed:.0f} images/s"
         )
-        self._progress.update(self._task, advance=1, description=status)
+        self._progress.update(self._task, advance=self._batches, description=status)
+        self._batches = 0
 
     def epoch(self, record: dict[str, Any]) -> None:
         self._progress.console.print(epoch_line(record, self._epochs), highlight=False)
@@ -100,8 +121,13 @@ class LiveDisplay:
 
 
 @contextmanager
-def training_display(config: TrainingConfig, finished: int, steps_per_epoch: int) -> Iterator[Display]:
-    """Live progress on a terminal, plain lines elsewhere."""
+def training_display(
+    config: TrainingConfig, finished: int, steps_per_epoch: int, leads: bool = True
+) -> Iterator[Display]:
+    """Live progress on a terminal, plain lines elsewhere; nothing from processes that do not lead."""
+    if not leads:
+        yield NoDisplay()
+        return
     if not sys.stdout.isatty():
         yield PlainDisplay(config, finished)
         return

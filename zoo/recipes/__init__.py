@@ -1,0 +1,24 @@
+"""The recipes that come with the zoo: one TOML file per experiment, beside this one."""
+
+from pathlib import Path
+
+from zoo.errors import ZooError
+
+FOLDER = Path(__file__).parent
+
+
+def names() -> list[str]:
+    """Names of the recipes, in alphabetical order."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def path_of(name: str) -> Path:
+    """The file of a recipe, by its name or as a path that ends in .toml.
+
+    Raises:
+        ZooError: (a ValueError) there is none; lists those there are.
+    """
+    path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
+    if not path.is_file():
+        raise ZooError(f"no recipe {name!r}: give a TOML file, or one of {', '.join(names())}")
+    return path
