@@ -221,8 +221,8 @@ def read_recipe(name: str) -> dict[str, Any]:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Settings from a TOML file. Keys are the names of the flags, written with - or _, in the tables they belong to (the
-    headings of `zoo.train --help`) or in none.
+    """Settings from a TOML file. Keys are the names of the flags, written with - or _, in the tables that the headings
+    of `zoo.train --help` name, or in none.
 
     Raises:
         ZooError: (a ValueError) the file cannot be read, a key is unknown, or a value has the wrong type.
