@@ -208,7 +208,7 @@ def run_epoch(run: Run, display: Display) -> dict[str, Any]:
     started = time.perf_counter()
     if run.config.ceiling_from_data and run.epoch == run.config.warmup:
         set_ceilings_(run.bounded.model, ClippedReLU, (x for x, _ in run.dataset.train.batches(TEST_BATCH_SIZE)))
-    record = _train_epoch(run, display) | _look(run)
+    record = train_epoch(run, display) | _look(run)
     run.epoch += 1
     run.history.append(record)
     run.seconds += time.perf_counter() - started
@@ -216,7 +216,7 @@ def run_epoch(run: Run, display: Display) -> dict[str, Any]:
     return record
 
 
-def _train_epoch(run: Run, display: Display) -> dict[str, Any]:
+def train_epoch(run: Run, display: Display) -> dict[str, Any]:
     config, tally, started = run.config, Tally(run.device), time.perf_counter()
     schedule, step = config.radius_schedule(run.steps_per_epoch), run.epoch * run.steps_per_epoch
     lr = config.learning_rate(run.epoch)
