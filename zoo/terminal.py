@@ -37,9 +37,10 @@ console = Console()
 BETWEEN_UPDATES = 0.2  # seconds: numbers are read off the device, which then waits
 
 
-def application() -> typer.Typer:
-    """A command line without the frills that hide a traceback."""
-    return typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+def application(*, headings: bool = False) -> typer.Typer:
+    """A command line without the frills that hide a traceback; `headings` groups many options."""
+    mode = "rich" if headings else None
+    return typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=mode)
 
 
 @contextmanager

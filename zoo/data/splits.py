@@ -16,13 +16,17 @@ class Split(NamedTuple):
 
     def batches(self, size: int, order: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """The examples in this order (by default, as stored), `size` at a time; the last batch may be smaller."""
-        order = torch.arange(len(self.labels)) if order is None else order
+        order = torch.arange(len(self.labels), device=self.labels.device) if order is None else order
         for chosen in order.split(size):
             yield self.images[chosen], self.labels[chosen]
 
     def first(self, limit: int | None) -> "Split":
         """The first `limit` examples, or all."""
         return Split(self.images[:limit], self.labels[:limit])
+
+    def to(self, device: torch.device) -> "Split":
+        """The same examples in the memory of a device."""
+        return Split(self.images.to(device), self.labels.to(device))
 
     def chosen(self, order: Tensor) -> "Split":
         """The examples at these positions."""
@@ -33,6 +37,11 @@ class Dataset(NamedTuple):
     train: Split
     test: Split  # for the final figures alone: nothing is chosen by it
     validation: Split | None = None  # for choosing checkpoints and settings; None where nothing was held out
+
+    def to(self, device: torch.device) -> "Dataset":
+        """The same examples in the memory of a device."""
+        held_out = None if self.validation is None else self.validation.to(device)
+        return Dataset(self.train.to(device), self.test.to(device), held_out)
 
     def hold_out(self, count: int) -> "Dataset":
         """The data set with `count` of its training images, drawn at random, set aside for validation.
