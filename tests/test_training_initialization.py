@@ -25,7 +25,7 @@ def mean_radii(model: nn.Module, x: Tensor) -> list[float]:
 
 def test_widths_are_kept_through_a_deep_network() -> None:
     """The first layer doubles the width, for no ReLU has halved it; then it stays, where the usual initialisation, of
-    gain sqrt(n / 3) / 4, multiplies it again and again."""
+    gain sqrt(n) / 4, multiplies it again and again."""
     layers = [nn.Linear(256, 512), nn.ReLU(), *(part for _ in range(9) for part in (nn.Linear(512, 512), nn.ReLU()))]
     model, x = nn.Sequential(*layers, nn.Linear(512, 10)), torch.rand(16, 256, generator=seeded())
     before = mean_radii(model, x)
