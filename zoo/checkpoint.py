@@ -69,9 +69,14 @@ def load_model(path: Path) -> tuple[TrainingConfig, nn.Module, int]:
         ZooError: (a ValueError) as for `load`.
     """
     config, content = load(path)
-    model = build(config.model, config.dataset)
+    model = build_model(config)
     model.load_state_dict(content["model"])
     return config, model.eval(), content["epoch"]
+
+
+def build_model(config: TrainingConfig) -> nn.Module:
+    """The untrained model of a configuration."""
+    return build(config.model, config.dataset)
 
 
 def restore_random_states(content: dict[str, Any]) -> None:
