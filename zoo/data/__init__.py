@@ -7,7 +7,7 @@ from zoo.data.idx import read_idx
 from zoo.data.splits import Dataset, Split, epoch_order
 from zoo.errors import ZooError
 
-__all__ = ["DATASETS", "Dataset", "Split", "epoch_order", "load", "read_idx"]
+__all__ = ["DATASETS", "FIRST_FILES", "Dataset", "Split", "epoch_order", "load", "read_idx"]
 
 FIRST_FILES = {
     "mnist": "MNIST/raw/train-images-idx3-ubyte[.gz]",
