@@ -21,7 +21,17 @@ from zoo.config import TrainingConfig
 from zoo.errors import ZooError
 from zoo.loop import Display, Tally
 
-__all__ = ["Table", "application", "console", "legend", "progress_over", "training_display", "typer", "user_errors"]
+__all__ = [
+    "Console",
+    "Table",
+    "application",
+    "console",
+    "legend",
+    "progress_over",
+    "training_display",
+    "typer",
+    "user_errors",
+]
 
 console = Console()
 

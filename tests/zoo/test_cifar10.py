@@ -152,6 +152,17 @@ def test_missing_files(tiny: Path) -> None:
         load("cifar10", tiny)
 
 
+def test_real_files(data_dir: Path) -> None:
+    if not (data_dir / cifar10.FOLDER).is_dir():
+        pytest.skip(f"no {cifar10.FOLDER} in {data_dir}")
+    train, test, _ = load("cifar10", data_dir)
+    assert train.labels.bincount().tolist() == [5000] * 10
+    assert test.labels.bincount().tolist() == [1000] * 10
+    mean, std = train.images.double().mean((0, 2, 3)), train.images.double().std((0, 2, 3))
+    torch.testing.assert_close(mean, torch.tensor([0.4914, 0.4822, 0.4465]).double(), atol=5e-5, rtol=0)
+    torch.testing.assert_close(std, torch.tensor([0.2470, 0.2435, 0.2616]).double(), atol=5e-5, rtol=0)
+
+
 @pytest.fixture
 def png_images(tmp_path: Path) -> Path:
     """Two training images and one test image of every class; image n has the red value n in its first pixel."""
