@@ -1,8 +1,8 @@
 """Registered Python functions stay one call while a model is traced, instead of the calls they are made of.
 
 A function of torch's tells the tracer about itself. One of somebody's own does not, so for the time of a trace all
-names by which the model's code can reach it lead to a stand-in: globals of the modules that define its classes,
-variables that its methods have closed over, and attributes of its modules.
+names by which the model's code can reach it lead to a stand-in: globals of the modules that define its classes, what
+packages among these globals export, variables that its methods have closed over, and attributes of its modules.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from torch import fx, nn
@@ -72,6 +72,7 @@ def _namespaces(model: nn.Module) -> list[dict[str, Any]]:
     found = [vars(module) for module in model.modules()]
     found += [function.__globals__ for function in _functions(model)]
     found += [function.__globals__ for function in python_functions()]
+    found += [vars(value) for namespace in found for value in list(namespace.values()) if isinstance(value, ModuleType)]
     return list({id(namespace): namespace for namespace in found}.values())
 
 

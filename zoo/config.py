@@ -124,7 +124,8 @@ class TrainingConfig:
     @property
     def directory(self) -> Path:
         """Where the run writes."""
-        name = Path(self.recipe).stem if self.recipe else f"{self.dataset}-{self.model}-{self.method}-eps{self.eps:g}"
+        plain = f"{self.dataset}-{self.model}-{self.method}-eps{self.eps:g}"
+        name = plain if self.recipe is None else Path(self.recipe).name.removesuffix(".toml")
         return Path(self.out) if self.out is not None else Path("runs") / f"{name}-seed{self.seed}"
 
     @property

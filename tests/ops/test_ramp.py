@@ -112,6 +112,16 @@ def test_networks(method: str) -> None:
         assert bool((ceiling.grad != 0).any())
 
 
+def test_by_the_name_that_the_package_exports() -> None:
+    class Clipped(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return boundgraph.ramp(x, torch.full((4,), 0.3))
+
+    bounded = boundgraph.compile(Clipped(), "crown")
+    assert "ramp" in [node.meta["operator"].name for node in bounded.graph.nodes if node.meta.get("operator")]
+    check_sound(Clipped(), boundgraph.LpBall(torch.randn(3, 4), eps=0.5), method="crown")
+
+
 def test_a_ceiling_with_bounds_of_its_own() -> None:
     class Two(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ def test_flags_override_the_file_and_the_file_overrides_defaults(tmp_path: Path)
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("epsilon = 0.1\nlr = 0.1\nspeed = 3", "unknown settings epsilon, speed; there are: dataset, model"),
+        ("epsilon = 0.1\nlr = 0.1\nspeed = 3", "unknown settings epsilon, speed; there are: model, activation"),
         ('eps = "0.1"', "eps must be of type float, not '0.1'"),
         ("epochs = 2.5", "epochs must be of type int, not 2.5"),
         ("epochs = true", "epochs must be of type int, not True"),
@@ -54,13 +54,24 @@ def test_missing_file(tmp_path: Path) -> None:
     [
         ({"dataset": "svhn"}, "unknown --dataset 'svhn'; there are: digits, mnist, fashion-mnist"),
         ({"model": "cnn"}, "unknown model 'cnn' for digits; there are: digits_cnn"),
-        ({"method": "crown"}, "unknown --method 'crown'; there are: ibp, crown-ibp"),
+        ({"method": "crown"}, "unknown --method 'crown'; there are: natural, ibp, crown-ibp, sabr"),
         ({"schedule": "cosine"}, "unknown --schedule 'cosine'; there are: linear, smoothed"),
         ({"eps": -0.1}, "--eps must not be negative, not -0.1"),
         ({"eps": float("nan")}, "--eps must not be negative, not nan"),
         ({"lr": 0.0}, "--lr must be positive, not 0.0"),
         ({"batch_size": 0}, "--batch-size must be positive, not 0"),
         ({"kappa_final": 1.5}, r"--kappa-final must lie in \[0, 1\], not 1.5"),
+        ({"alpha": -0.1, "method": "mtl-ibp"}, r"--alpha must lie in \[0, 1\], not -0.1"),
+        ({"ratio": 0.0, "method": "sabr"}, r"--ratio must lie in \(0, 1\], not 0.0"),
+        ({"method": "ibp", "fused": True}, "--fused is about the walk of crown-ibp; --method ibp has none"),
+        ({"method": "sabr", "precision": "bf16"}, "--precision bf16 is about the walk of crown-ibp"),
+        ({"activation": "tanh"}, "unknown --activation 'tanh'; there are: relu, ramp"),
+        ({"lr_milestones": "fifty"}, "--lr-milestones must be numbers with commas between them, not 'fifty'"),
+        ({"eval_eps": "0.1,-1"}, "--eval-eps must not be negative"),
+        ({"average": 99}, "--average 99 is more than --epochs 80"),
+        ({"choose": "best"}, "--choose best needs images to choose on: --held-out 5000"),
+        ({"choose": "best", "held_out": 9, "average": 2}, "--choose best has no use"),
+        ({"ceiling_from_data": True, "warmup": 0}, "it needs a --warmup"),
         ({"threads": 0}, "--threads must be positive, not 0"),
         ({"epochs": 3}, r"eps would never reach 0\.1: .* take more than --epochs 3"),
         ({"method": "ibp", "beta_final": 1.0}, "--method ibp takes neither"),
@@ -95,6 +106,17 @@ def test_learning_rate_falls_only_after_the_ramp() -> None:
     config = resolve({"dataset": "mnist"})
     rates = {epoch: config.learning_rate(epoch) for epoch in (0, 61, 70, 71, 80, 81, 99)}
     assert rates == {0: 5e-4, 61: 5e-4, 70: 5e-4, 71: 2.5e-4, 80: 2.5e-4, 81: 1.25e-4, 99: 6.25e-5}
+
+
+def test_learning_rate_falls_at_milestones_where_they_are_given() -> None:
+    config = resolve({"lr": 1.0, "lr_decay_factor": 0.5, "lr_milestones": "3, 5"})
+    assert [config.learning_rate(epoch) for epoch in range(7)] == [1, 1, 1, 0.5, 0.5, 0.25, 0.25]
+
+
+def test_lists_in_files_are_what_flags_write_with_commas(tmp_path: Path) -> None:
+    file = read_toml(write(tmp_path / "run.toml", "[evaluation]\neval_eps = [0.3, 0.4]\n"))
+    assert resolve({}, file).radii == [0.3, 0.4]
+    assert resolve({"eps": 0.2}).radii == [0.2]
 
 
 def test_only_settings_that_change_the_training_conflict() -> None:

@@ -4,6 +4,7 @@ import io
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 from rich.progress import Progress
 
@@ -17,20 +18,28 @@ RECORD: dict[str, Any] = {
     "loss": 1.23456,
     "train_standard_error": 0.0432,
     "train_verified_error": 0.5,
-    "test_standard_error": 0.0789,
-    "test_verified_error": 0.999,
+    "watched": "validation",
+    "watched_standard_error": 0.0789,
+    "watched_verified_error": 0.999,
     "images_per_second": 1234.5,
 }
 
 
+def tally() -> Tally:
+    """Ten examples with a loss of 2, one misclassified, five not verified."""
+    found = Tally()
+    found.sums += torch.tensor([10.0, 20.0, 1.0, 5.0])
+    return found
+
+
 def test_an_epoch_fits_on_a_line() -> None:
     line = terminal.epoch_line(RECORD, epochs=60)
-    assert line == ("epoch  4/60  eps 0.0500  loss 1.235  train 4.3 / 50.0 %  test 7.9 / 99.9 %  1234 images/s")
+    assert line == ("epoch  4/60  eps 0.0500  loss 1.235  train 4.3 / 50.0 %  validation 7.9 / 99.9 %  1234 images/s")
 
 
 def test_plain_display_prints_epochs_and_the_time_left(capsys: pytest.CaptureFixture[str]) -> None:
     with terminal.training_display(resolve({"epochs": 60}), finished=3, steps_per_epoch=5) as display:
-        display.batch(3, 0.05, Tally(examples=10))
+        display.batch(3, 0.05, tally())
         display.epoch(RECORD)
     output = capsys.readouterr().out
     assert output.count("\n") == 1
@@ -42,7 +51,7 @@ def test_live_display_moves_with_every_batch() -> None:
     with Progress(console=console) as progress:
         task = progress.add_task("", total=10)
         display = terminal.LiveDisplay(progress, task, resolve({"epochs": 60}))
-        display.batch(3, 0.05, Tally(examples=10, loss_sum=20.0, standard_errors=1, verified_errors=5))
+        display.batch(3, 0.05, tally())
         assert progress.tasks[0].completed == 1
         assert "epoch 4/60  eps 0.0500  loss 2.000  10.0 / 50.0 %" in str(progress.tasks[0].description)
         display.epoch(RECORD)
