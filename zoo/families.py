@@ -10,6 +10,7 @@ from zoo.records import Evaluation, Result
 
 SMALL = {"mnist": 10, "fashion-mnist": 10, "cifar10": 9}  # how many small models come before the medium ones
 FAMILIES = ("small", "medium")
+OTHER = "other"
 PREFIX = "paper-"
 
 
@@ -28,12 +29,12 @@ def members(family: str, dataset: str) -> list[str]:
 
 
 def family_of(model: str, dataset: str) -> str:
-    """small or medium, or other for models that are not the paper's."""
+    """small or medium, or OTHER for models that are not the paper's."""
     if dataset in SMALL:
         for family in FAMILIES:
             if model in members(family, dataset):
                 return family
-    return "other"
+    return OTHER
 
 
 def choose(text: str, dataset: str) -> list[str]:
