@@ -190,6 +190,30 @@ def test_intermediate_bounds_walk_only_inside(networks: ModuleType) -> None:
     assert not [node.name for node in plan.graph.nodes if node.meta.get("kind") == "form"]
 
 
+@pytest.mark.parametrize("method", ["ibp", "crown-ibp", "crown"])
+def test_preactivations_come_with_the_bounds(networks: ModuleType, method: str) -> None:
+    """What every activation reads, BatchNorm's results where they read those, from the same pass and with gradients."""
+    model = nn.Sequential(
+        *(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 5), nn.Tanh()),
+        nn.Linear(5, 3),
+    )
+    bounded, x = boundgraph.compile(model, method), torch.rand(6, 1, 4, 4)
+    spec = boundgraph.margin_spec(torch.tensor([0, 1, 2, 0, 1, 2]), 3)
+    for mode in (True, False):
+        bounded.train(mode)
+        bounds, (first, second) = bounded.with_preactivations(x, eps=0.1, spec=spec, sides="lower")
+        assert bounds.upper is None
+        torch.testing.assert_close(bounds.lower, bounded(x, eps=0.1, spec=spec, sides="lower").lower)
+        after_norm, hidden = model[:2](x), model[:5](x)
+        for interval, value in ((first, after_norm), (second, hidden)):
+            assert interval.shape == value.shape
+            assert bool((interval.lower <= value + 1e-5).all())
+            assert bool((value <= interval.upper + 1e-5).all())
+        (first.radius.mean() + second.radius.mean()).backward()
+        assert model[0].weight.grad is not None
+        model.zero_grad()
+
+
 # ---------------------------------------------------------------------- proofs
 
 

@@ -3,7 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from zoo.scores import correct, worst_margin
+from zoo.scores import correct, margin_to, worst_margin
+
+# Shares of the steps after which the step size is halved: long steps reach the far corners, short ones settle there.
+HALVED_AFTER = (0.5, 0.75)
 
 
 def pgd(
@@ -21,32 +24,42 @@ def pgd(
     """Whether a misclassified input was found within l_inf distance eps of x and inside `clip`: (batch,), bool.
 
     Each restart begins at a uniformly random point and takes `steps` signed gradient steps of `step_size` (in pixel
-    units, like eps) that lower the worst margin. The clean input counts as one try.
+    units, like eps; halved after half of the steps and again after three quarters). Restarts alternate between two
+    losses: the margin to the strongest other class, whichever that is at the moment, and the margin to one target
+    class, where the first target is the runner-up at x, the next one the class behind it, and so on. The clean input
+    counts as one try; an example that is broken is left alone. Deterministic given the generator's state.
 
-    Madry et al. 2018.
+    Madry et al. 2018; margins per target as in Gowal et al. 2019 (MultiTargeted).
     """
     lower, upper = (x - eps).clamp(*clip), (x + eps).clamp(*clip)
-    broken = ~_correct_at(model, x, labels)
-    for _ in range(restarts):
+    with torch.no_grad():
+        logits = model(x)
+    broken, ranked = ~correct(logits, labels), _other_classes(logits, labels)
+    for restart in range(restarts):
         start = lower + (upper - lower) * torch.rand(x.shape, generator=generator, dtype=x.dtype)
+        targets = ranked[:, restart // 2 % ranked.shape[1]] if restart % 2 else None
         alive = (~broken).nonzero().squeeze(1)
-        point = start[alive].clamp(lower[alive], upper[alive])
-        for _ in range(steps):
+        point = start.clamp(lower, upper)[alive]
+        for step in range(steps + 1):
             if not len(alive):
                 return broken
-            step = step_size * _gradient(model, point, labels[alive]).sign()
-            point = (point - step).clamp(lower[alive], upper[alive])
-            survives = _correct_at(model, point, labels[alive])
+            survives, gradient = _try(model, point, labels[alive], None if targets is None else targets[alive])
             broken[alive[~survives]] = True
-            alive, point = alive[survives], point[survives]
+            alive, point, gradient = alive[survives], point[survives], gradient[survives]
+            length = step_size * 0.5 ** sum(step >= share * steps for share in HALVED_AFTER)
+            point = (point - length * gradient.sign()).clamp(lower[alive], upper[alive])
     return broken
 
 
-def _correct_at(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
-    with torch.no_grad():
-        return correct(model(x), labels)
+def _other_classes(logits: Tensor, labels: Tensor) -> Tensor:
+    """Classes other than the label, from the largest logit to the smallest: (batch, classes - 1)."""
+    ranked = logits.argsort(dim=1, descending=True)
+    return ranked[ranked != labels.unsqueeze(1)].view(len(labels), -1)
 
 
-def _gradient(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
+def _try(model: nn.Module, x: Tensor, labels: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Which inputs are classified correctly, and the gradient of the attacked margin there."""
     x = x.detach().requires_grad_()
-    return torch.autograd.grad(worst_margin(model(x), labels).sum(), x)[0]
+    logits = model(x)
+    margins = worst_margin(logits, labels) if targets is None else margin_to(logits, labels, targets)
+    return correct(logits.detach(), labels), torch.autograd.grad(margins.sum(), x)[0]

@@ -11,7 +11,6 @@ from zoo.errors import ZooError
 
 CLIP = (0.0, 1.0)  # every data set's pixels lie in this range
 SCHEDULES = {"linear": LinearSchedule, "smoothed": SmoothedSchedule}
-SECTIONS = ("model", "data", "loss", "schedule", "optimizer", "evaluation", "run")
 
 
 def _setting(section: str, about: str, default: Any = MISSING) -> Any:
@@ -222,8 +221,8 @@ def read_recipe(name: str) -> dict[str, Any]:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Settings from a TOML file; its keys are the names of the flags, written with - or _, alone or in the tables model,
-    data, loss, schedule, optimizer, evaluation and run that they belong to.
+    """Settings from a TOML file. Keys are the names of the flags, written with - or _, in the tables that the headings
+    of `zoo.train --help` name, or in none.
 
     Raises:
         ZooError: (a ValueError) the file cannot be read, a key is unknown, or a value has the wrong type.

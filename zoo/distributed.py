@@ -46,6 +46,9 @@ class World(NamedTuple):
         return DistributedDataParallel(module) if self.size > 1 else module
 
 
+ALONE = World()
+
+
 @contextmanager
 def world(device: torch.device) -> Iterator[World]:
     """The processes that `torchrun` started, joined; or this one alone.
@@ -54,7 +57,7 @@ def world(device: torch.device) -> Iterator[World]:
         ZooError: (a ValueError) the variables that torchrun sets are there, but the processes cannot be joined.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield World()
+        yield ALONE
         return
     backend = "nccl" if device.type == "cuda" else "gloo"
     try:

@@ -1,5 +1,6 @@
 """The training loop: epochs of steps through the emitted module, a look at images not trained on after each."""
 
+import json
 import random
 import time
 from dataclasses import asdict, dataclass, field
@@ -17,7 +18,7 @@ from zoo import checkpoint
 from zoo.augmentation import augment
 from zoo.config import CLIP, TrainingConfig, conflicts
 from zoo.data import Dataset, Split, epoch_order
-from zoo.distributed import World
+from zoo.distributed import ALONE, World
 from zoo.errors import ZooError
 from zoo.layers import ClippedReLU
 from zoo.losses import METHODS, Batch, Moment
@@ -104,7 +105,7 @@ class Run:
     optimizer: torch.optim.Optimizer
     objective: nn.Module
     device: torch.device
-    world: World = World()
+    world: World = ALONE
     averaged: AveragedModel | None = None
     epoch: int = 0  # number of finished epochs
     history: list[dict[str, Any]] = field(default_factory=list)  # one record per finished epoch
@@ -138,9 +139,11 @@ def set_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def begin(config: TrainingConfig, dataset: Dataset, device: torch.device | None = None, world: World | None = None) -> Run:
+def begin(
+    config: TrainingConfig, dataset: Dataset, device: torch.device | None = None, world: World | None = None
+) -> Run:
     """A run before its first epoch, every random state set from the seed."""
-    device, world = device or torch.device("cpu"), world or World()
+    device, world = device or torch.device("cpu"), world or ALONE
     torch.manual_seed(config.seed)
     np.random.seed(config.seed)
     random.seed(config.seed)
@@ -205,7 +208,7 @@ def run_epoch(run: Run, display: Display) -> dict[str, Any]:
     started = time.perf_counter()
     if run.config.ceiling_from_data and run.epoch == run.config.warmup:
         set_ceilings_(run.bounded.model, ClippedReLU, (x for x, _ in run.dataset.train.batches(TEST_BATCH_SIZE)))
-    record = _train_epoch(run, display) | _look(run)
+    record = train_epoch(run, display) | _look(run)
     run.epoch += 1
     run.history.append(record)
     run.seconds += time.perf_counter() - started
@@ -213,7 +216,7 @@ def run_epoch(run: Run, display: Display) -> dict[str, Any]:
     return record
 
 
-def _train_epoch(run: Run, display: Display) -> dict[str, Any]:
+def train_epoch(run: Run, display: Display) -> dict[str, Any]:
     config, tally, started = run.config, Tally(run.device), time.perf_counter()
     schedule, step = config.radius_schedule(run.steps_per_epoch), run.epoch * run.steps_per_epoch
     lr = config.learning_rate(run.epoch)
@@ -224,12 +227,13 @@ def _train_epoch(run: Run, display: Display) -> dict[str, Any]:
     order = epoch_order(len(split.labels), config.seed, run.epoch).to(run.device)
     generator = torch.Generator(run.device).manual_seed(_mixed(config.seed, run.epoch, run.world.rank))
     averages = run.epoch >= config.epochs - config.average
+    losses: list[Tensor] = []  # of each step, weighted; looked at when the epoch is over
     for chosen in order.split(config.batch_size):
         share = run.world.share(chosen)
         x = augment(split.images[share], padding=config.padding, flip=config.flip, generator=generator)
         labels, eps = split.labels[share], schedule(step)
         moment = Moment(eps, config.kappa(eps), config.beta(eps))
-        _step(run, tally, x, labels, moment, generator, run.world.weight(len(chosen)))
+        losses.append(_step(run, tally, x, labels, moment, generator, run.world.weight(len(chosen))))
         if averages:
             run.averaged = run.averaged or AveragedModel(run.bounded.model)
             run.averaged.update_parameters(run.bounded.model)
@@ -241,6 +245,7 @@ def _train_epoch(run: Run, display: Display) -> dict[str, Any]:
             f"the loss became {tally.loss} in epoch {run.epoch + 1} at eps {eps:g}; "
             f"try a smaller --lr or a longer --ramp. {run.last_checkpoint} holds the epochs before."
         )
+    _record_steps(run, run.world.added(torch.stack(losses)) / run.world.size)
     seconds = time.perf_counter() - started
     return {
         "epoch": run.epoch + 1,
@@ -259,14 +264,27 @@ def _train_epoch(run: Run, display: Display) -> dict[str, Any]:
 
 def _step(
     run: Run, tally: Tally, x: Tensor, labels: Tensor, moment: Moment, generator: torch.Generator, weight: float
-) -> None:
+) -> Tensor:
     loss, logits, margins = run.objective(x, labels, moment, generator)
     run.optimizer.zero_grad()
-    (loss * weight if weight != 1 else loss).backward()
+    weighted = loss * weight if weight != 1 else loss
+    weighted.backward()
     if run.config.clip_grad_norm:
         nn.utils.clip_grad_norm_(run.bounded.parameters(), run.config.clip_grad_norm)
     run.optimizer.step()
     tally.add(logits, labels, margins, loss)
+    return weighted.detach()
+
+
+def _record_steps(run: Run, losses: Tensor) -> None:
+    """Add the losses of an epoch's steps to `steps.jsonl`, one line per epoch, after those that a checkpoint has."""
+    if not run.world.leads:
+        return
+    path = run.config.directory / "steps.jsonl"
+    lines = path.read_text().splitlines(keepends=True)[: run.epoch] if run.epoch else []
+    line = json.dumps({"epoch": run.epoch + 1, "losses": losses.tolist()}) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.write_atomically(path, lambda unfinished: unfinished.write_text("".join([*lines, line])))
 
 
 def _mixed(*numbers: int) -> int:

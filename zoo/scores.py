@@ -17,7 +17,25 @@ def worst_margin(logits: Tensor, labels: Tensor) -> Tensor:
     return logits.gather(1, labels.unsqueeze(1)).squeeze(1) - others.amax(dim=1)
 
 
+def margin_to(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """Label logit minus the target's, per example: (batch,)."""
+    return (logits.gather(1, labels.unsqueeze(1)) - logits.gather(1, targets.unsqueeze(1))).squeeze(1)
+
+
 def verified(logits: Tensor, labels: Tensor, margins: Tensor) -> Tensor:
     """Whether an example is correct and all its margin lower bounds are strictly positive numbers. (batch,), bool."""
-    certified = (margins > 0) & torch.isfinite(margins)
-    return correct(logits, labels) & certified.all(dim=1)
+    return correct(logits, labels) & proven(margins)
+
+
+def proven(margins: Tensor) -> Tensor:
+    """Whether all margin lower bounds of an example are strictly positive numbers: (batch,), bool."""
+    return ((margins > 0) & torch.isfinite(margins)).all(dim=1)
+
+
+def best_of(margins: Tensor, others: Tensor) -> Tensor:
+    """Elementwise the larger of two lower bounds, which is one too. NaN and infinity bound nothing: they are -inf."""
+    return torch.maximum(_bounding(margins), _bounding(others))
+
+
+def _bounding(margins: Tensor) -> Tensor:
+    return margins.where(torch.isfinite(margins), -math.inf)

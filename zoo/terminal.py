@@ -2,8 +2,9 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 try:
@@ -21,15 +22,26 @@ from zoo.config import TrainingConfig
 from zoo.errors import ZooError
 from zoo.loop import Display, Tally
 
-__all__ = ["Table", "application", "console", "legend", "progress_over", "silence", "training_display", "typer", "user_errors"]
+__all__ = [
+    "Table",
+    "application",
+    "console",
+    "legend",
+    "progress_of_passes",
+    "silence",
+    "training_display",
+    "typer",
+    "user_errors",
+]
 
 console = Console()
 BETWEEN_UPDATES = 0.2  # seconds: numbers are read off the device, which then waits
 
 
-def application() -> typer.Typer:
-    """A command line without the frills that hide a traceback."""
-    return typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+def application(*, headings: bool = False) -> typer.Typer:
+    """A command line without the frills that hide a traceback; `headings` groups many options."""
+    mode = "rich" if headings else None
+    return typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=mode)
 
 
 @contextmanager
@@ -139,21 +151,12 @@ def training_display(
 
 
 @contextmanager
-def progress_over(total: int) -> Iterator["Counter"]:
-    """A counter of examples, shown as a bar on a terminal and not at all elsewhere."""
+def progress_of_passes() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
+    """Bars over examples on a terminal, nothing elsewhere: called with a name and a total, answers how to advance."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not sys.stdout.isatty()) as progress:
-        yield Counter(progress, total)
 
+        def begin(name: str, total: int) -> Callable[[int], None]:
+            return partial(progress.advance, progress.add_task(name, total=total))
 
-class Counter:
-    """Counts examples through one or more named passes over the test set."""
-
-    def __init__(self, progress: Progress, total: int) -> None:
-        self._progress, self._total = progress, total
-
-    def start(self, name: str) -> TaskID:
-        return self._progress.add_task(name, total=self._total)
-
-    def advance(self, task: TaskID, examples: int) -> None:
-        self._progress.advance(task, examples)
+        yield begin

@@ -9,7 +9,7 @@ from zoo import config, data, loop
 from zoo.distributed import device_of, world
 from zoo.terminal import application, legend, silence, training_display, typer, user_errors
 
-app = application()
+app = application(headings=True)
 Option = typer.Option
 
 

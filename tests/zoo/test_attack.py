@@ -50,3 +50,52 @@ def test_same_seed_same_result_and_no_gradient_left_behind() -> None:
     settings = {"steps": 3, "step_size": 0.1, "restarts": 1, "generator": torch.Generator()}
     pgd(model, POINTS, LABELS, eps=0.1, clip=(0, 1), **settings)
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_half_of_the_restarts_follow_one_target_each() -> None:
+    """Class 1 is nearest everywhere but cannot win; class 2 wins in a corner that the worst margin never looks at."""
+    model = BlindSpot()
+    x, labels = torch.full((64, 2), 0.5), torch.zeros(64, dtype=torch.long)
+
+    def broken(restarts: int) -> float:
+        generator = torch.Generator().manual_seed(0)
+        settings = {"steps": 20, "step_size": 0.1, "restarts": restarts, "generator": generator}
+        return pgd(model, x, labels, eps=0.5, clip=(0, 1), **settings).double().mean().item()
+
+    assert broken(3) < 0.1  # the worst margin, the runner-up, the worst margin again: only what begins in the corner
+    assert broken(4) == 1  # class 2, third in rank at x
+
+
+class BlindSpot(nn.Module):
+    """Logits 0, 0.05 x_0 - 0.1 and 8 (1 - x_0) - 7.96: the last one leads only where x_0 is small."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = x[:, 0]
+        return torch.stack([torch.zeros_like(first), 0.05 * first - 0.1, 8 * (1 - first) - 7.96], dim=1)
+
+
+def test_late_steps_are_short_enough_to_settle() -> None:
+    """The margin |x - 0.13| - 0.02 is negative on an interval of 0.04 only; steps of 0.1 jump over it for ever."""
+
+    class Narrow(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat([(x - 0.13).abs() - 0.02, torch.zeros_like(x)], dim=1)
+
+    x, labels = torch.full((200, 1), 0.5), torch.zeros(200, dtype=torch.long)
+    settings = {"steps": 40, "restarts": 1, "generator": torch.Generator().manual_seed(0)}
+    assert pgd(Narrow(), x, labels, eps=0.5, clip=(0, 1), step_size=0.1, **settings).all()
+
+
+def test_broken_examples_are_left_alone() -> None:
+    batches = []
+
+    class Counting(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            batches.append(len(x))
+            return difference()(x)
+
+    settings = {"steps": 20, "step_size": 0.1, "restarts": 2, "generator": torch.Generator().manual_seed(0)}
+    pgd(Counting(), POINTS, LABELS, eps=0.2, clip=(0, 1), **settings)
+    assert batches[0] == 3
+    assert batches[-1] == 1
+    assert batches == sorted(batches, reverse=True)

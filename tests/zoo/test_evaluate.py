@@ -1,15 +1,13 @@
-"""The evaluation command: the order of its errors, its settings, and its alarm."""
+"""The evaluation command: the order of its errors, its settings, and several radii at once."""
 
 import json
 import re
 from pathlib import Path
 
 import pytest
-import torch
 from typer.testing import CliRunner, Result
 
-from boundgraph import methods
-from zoo import evaluate, train
+from zoo import evaluate, results, train, weights
 
 
 @pytest.fixture(scope="module")
@@ -21,71 +19,92 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out / "last.pt"
 
 
-def run(checkpoint: Path, *arguments: str) -> Result:
+def run(checkpoint: Path | str, *arguments: str) -> Result:
     return CliRunner().invoke(evaluate.app, [str(checkpoint), "--steps", "5", "--restarts", "1", *arguments])
 
 
-def results(checkpoint: Path, tmp_path: Path, *arguments: str) -> dict:
-    file = tmp_path / "results.json"
+def evaluated(checkpoint: Path | str, tmp_path: Path, *arguments: str) -> dict:
+    file = tmp_path / "deep" / "results.json"
     result = run(checkpoint, "--json", str(file), *arguments)
     assert result.exit_code == 0, result.output
-    return json.loads(file.read_text())
+    return results.read(file)
 
 
 def test_errors_are_ordered_and_between_none_and_all(trained: Path, tmp_path: Path) -> None:
-    report = results(trained, tmp_path)
-    assert (report["examples"], report["eps"], report["epochs"]) == (360, 0.03, 8)
-    for bound in report["verified"]:
-        assert 0 < report["standard"]["error"] <= report["pgd"]["error"] <= bound["error"] < 1
-    assert [bound["method"] for bound in report["verified"]] == ["ibp", "crown-ibp"]
-    assert report["pgd"]["errors"] == round(360 * report["pgd"]["error"])
+    report = evaluated(trained, tmp_path, "--eps", "0.03", "--eps", "0.06")
+    assert (report["examples"], report["epochs"], report["dtype"]) == (360, 8, "float64")
+    assert [found["eps"] for found in report["evaluations"]] == [0.03, 0.06]
+    for found in report["evaluations"]:
+        assert 0 < found["standard"]["error"] <= found["pgd"]["error"] <= found["verified"]["error"] < 1
+        assert found["pgd"]["errors"] == round(360 * found["pgd"]["error"])
+        assert sum(found["verified"]["by"].values()) == 360 - found["verified"]["errors"]
+        assert found["verified"]["by"].keys() == found["verified"]["seconds"].keys()
+        assert len(found["verdicts"]) == 360
+    near, far = report["evaluations"]
+    assert near["standard"] == far["standard"]
+    assert near["verified"]["errors"] < far["verified"]["errors"]
 
 
 def test_settings_are_kept_with_their_results(trained: Path, tmp_path: Path) -> None:
-    arguments = ("--limit", "50", "--eps", "0.01", "--slope", "zero", "--batch-size", "7", "--seed", "3")
-    report = results(trained, tmp_path, *arguments, "--method", "crown-ibp", "--method", "ibp", "--step-size", "0.004")
-    assert (report["examples"], report["eps"]) == (50, 0.01)
-    assert {"steps": 5, "restarts": 1, "step_size": 0.004, "seed": 3}.items() <= report["pgd"].items()
-    settings = [(bound["method"], bound["slope"], bound["batch_size"]) for bound in report["verified"]]
-    assert settings == [("crown-ibp", "zero", 7), ("ibp", None, 7)]
+    arguments = ("--limit", "50", "--eps", "0.05", "--batch-size", "7", "--seed", "3", "--dtype", "float32")
+    report = evaluated(trained, tmp_path, *arguments, "--method", "crown", "--step-size", "0.004")
+    assert (report["examples"], report["dtype"]) == (50, "float32")
+    (found,) = report["evaluations"]
+    assert found["eps"] == 0.05
+    assert {"steps": 5, "restarts": 1, "step_size": 0.004, "seed": 3}.items() <= found["pgd"].items()
+    assert list(found["verified"]["by"]) == ["crown zero"]
+    thorough = evaluated(trained, tmp_path, *arguments, "--method", "crown", "--thorough")["evaluations"][0]
+    assert list(thorough["verified"]["by"]) == ["crown zero", "crown adaptive"]
+    assert thorough["verified"]["errors"] <= found["verified"]["errors"]
 
 
-@pytest.mark.parametrize("slope", ["adaptive", "zero", "one", "same"])
-def test_every_slope_is_a_bound_of_its_own(trained: Path, tmp_path: Path, slope: str) -> None:
-    report = results(trained, tmp_path, "--limit", "40", "--method", "crown", "--slope", slope)
-    assert report["pgd"]["error"] <= report["verified"][0]["error"]
+def test_the_radius_is_that_of_training_and_the_weights_are_known(trained: Path, tmp_path: Path) -> None:
+    report = evaluated(trained, tmp_path, "--limit", "20")
+    assert report["evaluations"][0]["eps"] == report["config"]["eps"] == 0.03
+    assert report["weights"] == weights.digest(weights.open_trained(str(trained)).model)
+    assert report["environment"]["torch"]
 
 
-def test_results_do_not_depend_on_the_batch_size(trained: Path, tmp_path: Path) -> None:
-    counts = [
-        [bound["errors"] for bound in results(trained, tmp_path, "--limit", "60", "--batch-size", size)["verified"]]
-        for size in ("1", "60")
-    ]
-    assert counts[0] == counts[1]
+def test_an_audit_finds_the_same(trained: Path, tmp_path: Path) -> None:
+    plain, audited = (evaluated(trained, tmp_path, *more)["evaluations"][0] for more in ((), ("--audit",)))
+    assert plain["verified"]["errors"] == audited["verified"]["errors"]
 
 
 def test_without_radius_all_errors_agree(trained: Path, tmp_path: Path) -> None:
-    report = results(trained, tmp_path, "--eps", "0")
-    assert report["standard"]["errors"] == report["pgd"]["errors"]
-    assert all(bound["errors"] == report["standard"]["errors"] for bound in report["verified"])
+    (found,) = evaluated(trained, tmp_path, "--eps", "0")["evaluations"]
+    assert found["standard"]["errors"] == found["pgd"]["errors"] == found["verified"]["errors"]
 
 
 def test_prints_every_error_with_its_settings(trained: Path) -> None:
-    output = run(trained, "--limit", "30").output
-    assert output.startswith("digits_cnn on digits, 8 epochs: 30 test examples, eps 0.03\n")
-    assert re.search(r"PGD error +\d+\.\d\d%  1 x 5 steps of 0\.015\n", output)
-    assert re.search(r"verified error +\d+\.\d\d%  crown-ibp\n", output)
+    output = run(trained, "--limit", "30", "--eps", "0.03", "--eps", "0.05").output
+    assert output.startswith("digits_cnn on digits, 8 epochs: 30 test examples, float64\neps 0.03\n")
+    assert re.search(r"standard error +\d+\.\d\d%\n", output)
+    assert re.search(r"PGD error +\d+\.\d\d%  1 x 5 steps from 0\.024, \d+\.\d s\n", output)
+    assert re.search(r"verified error +\d+\.\d\d%  verified by ibp \d+", output)
+    assert "\neps 0.05\n" in output
 
 
-def test_broken_but_verified_raises_the_alarm() -> None:
-    proven, broken = torch.tensor([True, True, False, True]), torch.tensor([False, True, True, False])
-    with pytest.raises(evaluate.SoundnessError, match=r"1 test examples are verified by crown .* first number 1: "):
-        evaluate.require_sound(proven, broken, "crown")
-    evaluate.require_sound(proven, ~proven, "crown")
+def test_shipped_weights_are_evaluated_by_name(tmp_path: Path) -> None:
+    report = evaluated("digits-0.1", tmp_path)
+    stored = weights.information("digits-0.1")["result"]
+    assert report["evaluations"][0]["verified"]["errors"] == stored["evaluations"][0]["verified"]["errors"]
 
 
 def test_requests_that_cannot_be_served(trained: Path, tmp_path: Path) -> None:
     result = run(trained, "--method", "magic")
     assert result.exit_code == 2
-    assert f"unknown --method 'magic'; there are: {', '.join(methods())}" in result.output
+    assert "unknown --method 'magic'; there are: ibp, crown-ibp, crown" in result.output
+    assert "unknown --dtype 'half'; there are: float64, float32" in run(trained, "--dtype", "half").output
     assert "no checkpoint" in run(tmp_path / "none.pt").output
+
+
+def test_files_that_are_no_results(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    with pytest.raises(ValueError, match=r"cannot read the results .*results\.json"):
+        results.read(path)
+    path.write_text("{")
+    with pytest.raises(ValueError, match=r"cannot read the results .*results\.json"):
+        results.read(path)
+    path.write_text(json.dumps({"examples": 3}))
+    with pytest.raises(ValueError, match=r"results\.json is not what `python -m zoo\.evaluate --json` writes"):
+        results.read(path)

@@ -1,4 +1,4 @@
-"""The robust loss against cross-entropy, the objective against its formula, the schedules against theirs."""
+"""The robust loss against cross-entropy, the objective against its formula, fused and with pre-activations too."""
 
 import copy
 import math
@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 import boundgraph
 from boundgraph.training import (
-    LinearSchedule,
-    SmoothedSchedule,
+    TINY_RADIUS,
+    LossTerms,
     crown_ibp_loss,
-    interpolate_with_eps,
+    ibp_loss,
     mixed_margins,
+    natural_loss,
     robust_cross_entropy,
 )
 
@@ -141,54 +142,65 @@ def test_loss_names_bad_arguments(bounded: boundgraph.BoundedModule, batch: tupl
         crown_ibp_loss(bounded, *batch, eps=-0.1, kappa=0.5, beta=0.0)
 
 
-def test_interpolation_is_exact_at_both_ends() -> None:
-    assert interpolate_with_eps(1.0, 0.1, eps=0.0, eps_max=0.3) == 1.0
-    assert interpolate_with_eps(1.0, 0.1, eps=0.3, eps_max=0.3) == 0.1
-    assert interpolate_with_eps(1.0, 0.5, eps=0.1, eps_max=0.4) == pytest.approx(0.875)
-    assert interpolate_with_eps(1.0, 0.5, eps=0.0, eps_max=0.0) == 1.0
-    with pytest.raises(ValueError, match=r"between 0 and eps_max = 0\.3, not 0\.4"):
-        interpolate_with_eps(1.0, 0.0, eps=0.4, eps_max=0.3)
+def test_natural_loss_is_cross_entropy(bounded: boundgraph.BoundedModule, batch: tuple) -> None:
+    x, labels = batch
+    terms = natural_loss(bounded, x, labels)
+    torch.testing.assert_close(terms.loss, F.cross_entropy(bounded.model(x), labels))
+    torch.testing.assert_close(robust_cross_entropy(terms.margins), terms.loss)
 
 
-def test_linear_schedule() -> None:
-    schedule = LinearSchedule(eps_max=0.3, start=10, length=20)
-    assert [schedule(step) for step in (0, 10, 30, 1000)] == [0.0, 0.0, 0.3, 0.3]
-    assert schedule(15) == pytest.approx(0.075)
+@pytest.mark.parametrize("method", ["ibp", "crown-ibp", "crown"])
+def test_ibp_loss_needs_no_particular_method(bounded: boundgraph.BoundedModule, batch: tuple, method: str) -> None:
+    expected = crown_ibp_loss(bounded, *batch, eps=0.05, kappa=0.25, beta=0.0, clip=CLIP)
+    found = ibp_loss(bounded.using(method), *batch, eps=0.05, kappa=0.25, clip=CLIP)
+    torch.testing.assert_close(found.loss, expected.loss, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("kind", [LinearSchedule, SmoothedSchedule])
-def test_schedule_of_length_zero_jumps(kind: type[LinearSchedule]) -> None:
-    schedule = kind(eps_max=0.3, start=2, length=0)
-    assert [schedule(step) for step in range(4)] == [0.0, 0.0, 0.3, 0.3]
+def test_fused_loss_is_that_of_the_bounded_module(bounded: boundgraph.BoundedModule, batch: tuple) -> None:
+    x, labels = batch
+    expected = bounded.fused_cross_entropy(x, labels, eps=0.05, beta=0.3, clip=CLIP)
+    terms = crown_ibp_loss(bounded, x, labels, eps=0.05, kappa=0.25, beta=0.3, clip=CLIP, fused=True)
+    assert terms.margins is None
+    torch.testing.assert_close(terms.robust_loss, expected)
+    torch.testing.assert_close(terms.loss, 0.25 * F.cross_entropy(bounded.model(x), labels) + 0.75 * expected)
 
 
-def test_smoothed_schedule_joins_at_one_thirteenth_with_equal_slopes() -> None:
-    schedule = SmoothedSchedule(eps_max=1.3, start=1000, length=4_000_000)
-    join = 1_001_000
-    assert schedule(join) == pytest.approx(0.1)
-    assert schedule(join) - schedule(join - 1) == pytest.approx(schedule(join + 1) - schedule(join), rel=1e-4)
+def test_fused_loss_with_negligible_beta_is_that_of_the_margins(
+    bounded: boundgraph.BoundedModule, batch: tuple
+) -> None:
+    terms = crown_ibp_loss(bounded, *batch, eps=0.05, kappa=0.0, beta=1e-6, clip=CLIP, fused=True)
+    assert terms.margins is not None
+    torch.testing.assert_close(terms.loss, robust_cross_entropy(terms.margins))
 
 
-def test_smoothed_schedule_is_a_power_then_a_line() -> None:
-    schedule = SmoothedSchedule(eps_max=1.0, start=0, length=1000)
-    assert schedule(200) / schedule(100) == pytest.approx(2**4)
-    assert schedule(500) == pytest.approx((schedule(400) + schedule(600)) / 2)
-    radii = [schedule(step) for step in range(1200)]
-    assert radii == sorted(radii)
-    assert (radii[0], radii[1000], radii[-1]) == (0.0, 1.0, 1.0)
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
+def test_preactivations_are_what_the_relus_read(
+    bounded: boundgraph.BoundedModule, batch: tuple, fused: bool, beta: float
+) -> None:
+    plain = crown_ibp_loss(bounded, *batch, eps=0.05, kappa=0.5, beta=beta, clip=CLIP, fused=fused)
+    terms = crown_ibp_loss(bounded, *batch, eps=0.05, kappa=0.5, beta=beta, clip=CLIP, fused=fused, preactivations=True)
+    torch.testing.assert_close(terms.loss, plain.loss)
+    assert plain.preactivations is None
+    assert_intervals_before_relus(terms, bounded, batch[0], 0.05)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"eps_max": -0.1}, "eps_max must be finite and not negative, not -0.1"),
-        ({"eps_max": math.nan}, "eps_max must be finite and not negative, not nan"),
-        ({"start": -1}, "start must be finite and not negative, not -1"),
-        ({"length": -5}, "length must be finite and not negative, not -5"),
-        ({"power": 0.5}, "power must be finite and at least 1, not 0.5"),
-        ({"midpoint": 1.0}, "midpoint must lie strictly between 0 and 1, not 1.0"),
-    ],
-)
-def test_schedules_name_bad_arguments(arguments: dict[str, float], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        SmoothedSchedule(**({"eps_max": 0.1, "start": 0, "length": 10} | arguments))
+def test_preactivations_without_radius_have_a_tiny_one(bounded: boundgraph.BoundedModule, batch: tuple) -> None:
+    bounded.double()
+    x, labels = batch[0].double(), batch[1]
+    terms = crown_ibp_loss(bounded, x, labels, eps=0, kappa=0.5, beta=1.0, clip=CLIP, preactivations=True)
+    torch.testing.assert_close(terms.loss, F.cross_entropy(bounded.model(x), labels))
+    assert_intervals_before_relus(terms, bounded, x, TINY_RADIUS)
+
+
+def assert_intervals_before_relus(terms: LossTerms, bounded: boundgraph.BoundedModule, x: Tensor, eps: float) -> None:
+    assert terms.preactivations is not None
+    ends = (x - eps).clamp(*CLIP), (x + eps).clamp(*CLIP)
+    for layer, found in zip((bounded.model[0], bounded.model[2]), terms.preactivations, strict=True):
+        center, radius = (ends[0] + ends[1]) / 2, (ends[1] - ends[0]) / 2
+        center, radius = layer(center), radius @ layer.weight.abs().T
+        ends = torch.relu(center - radius), torch.relu(center + radius)
+        torch.testing.assert_close(found.center, center)
+        torch.testing.assert_close(found.radius, radius)
+        (gradient,) = torch.autograd.grad(found.radius.sum(), layer.weight, retain_graph=True)
+        assert bool((gradient != 0).any())

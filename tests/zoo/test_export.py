@@ -1,0 +1,63 @@
+"""From a run to weights that `zoo.load` could ship."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from zoo import checkpoint, evaluate, export, weights
+from zoo.config import resolve
+from zoo.models import build
+
+
+@pytest.fixture
+def run_directory(tmp_path: Path) -> Path:
+    """A run that has trained nothing yet."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    config = resolve({"out": str(folder), "eps": 0.01})
+    checkpoint.save(folder / "last.pt", config, model=build("digits_cnn", "digits").state_dict(), epoch=0)
+    return folder
+
+
+def exported(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(export.app, [str(argument) for argument in arguments])
+
+
+def test_evaluates_and_writes_what_can_be_read_back(run_directory: Path, tmp_path: Path) -> None:
+    out = tmp_path / "weights"
+    result = exported(run_directory, "--name", "first", "--out", out, "--eps", "0.01", "--eps", "0.02")
+    assert result.exit_code == 0, result.output
+    assert f"{out / 'first.safetensors'}: " in result.output
+    trained = weights.read_weights(out / "first.safetensors")
+    assert weights.digest(trained.model) == weights.digest(weights.open_trained(str(run_directory)).model)
+    text = (out / "first.json").read_text()
+    assert str(tmp_path) not in text
+    stored = json.loads(text)
+    assert [found["eps"] for found in stored["result"]["evaluations"]] == [0.01, 0.02]
+    assert all(len(found["verdicts"]) == 360 for found in stored["result"]["evaluations"])
+    assert (stored["epochs"], stored["config"]["eps"]) == (0, 0.01)
+    assert stored["result"]["environment"]["torch"]
+
+
+def test_takes_results_of_the_same_weights_only(run_directory: Path, tmp_path: Path) -> None:
+    file, out = tmp_path / "results.json", tmp_path / "weights"
+    evaluation = [str(run_directory), "--steps", "3", "--restarts", "1", "--json", str(file)]
+    assert CliRunner().invoke(evaluate.app, evaluation).exit_code == 0
+    arguments = (run_directory, "--name", "first", "--out", out, "--results", file)
+    assert exported(*arguments).exit_code == 0
+    stored, given = json.loads((out / "first.json").read_text()), json.loads(file.read_text())
+    assert stored["result"]["evaluations"] == given["evaluations"]
+    file.write_text(json.dumps(given | {"weights": "0"}))
+    result = exported(*arguments)
+    assert result.exit_code == 2
+    assert "holds the results of other weights" in result.output
+
+
+@pytest.mark.parametrize("name", ["../first", "", ".hidden", "a b"])
+def test_names_are_names_of_files(run_directory: Path, tmp_path: Path, name: str) -> None:
+    result = exported(run_directory, "--name", name, "--out", tmp_path / "weights")
+    assert result.exit_code == 2
+    assert "--name is made of letters" in result.output
+    assert not (tmp_path / "weights").exists()

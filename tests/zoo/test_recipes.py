@@ -1,0 +1,50 @@
+"""Recipes: every file resolves, by its name or its path, and says what the paper says."""
+
+from pathlib import Path
+
+import pytest
+
+from zoo import recipes
+from zoo.config import read_recipe, read_toml, resolve
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_every_recipe_resolves(name: str) -> None:
+    config = resolve({}, read_recipe(name))
+    assert config.recipe == name
+    assert config.directory == Path(f"runs/{name}-seed0")
+
+
+def test_flags_override_recipes() -> None:
+    config = resolve({"method": "ibp", "beta_start": 0.0, "seed": 3}, read_recipe("paper-mnist-small"))
+    assert (config.method, config.eps, config.seed) == ("ibp", 0.3, 3)
+
+
+def test_the_papers_schedule() -> None:
+    """One natural epoch, 60 of growing radius, then the rate halves every ten epochs."""
+    config = resolve({}, read_recipe("paper-mnist-small"))
+    schedule = config.radius_schedule(steps_per_epoch=100)
+    assert [schedule(step) for step in (100, 3100, 6100)] == [0.0, pytest.approx(0.15), 0.3]
+    assert [config.learning_rate(epoch) for epoch in (0, 70, 71, 99)] == [5e-4, 5e-4, 2.5e-4, 6.25e-5]
+    large = resolve({}, read_recipe("paper-mnist-dm-large-0.4"))
+    assert [large.learning_rate(epoch) for epoch in (0, 129, 130, 190)] == pytest.approx([5e-4, 5e-4, 5e-5, 5e-6])
+    assert (large.radii, large.kappa(0.4), large.beta(0.4)) == ([0.2, 0.3, 0.4], 0.5, 0.0)
+
+
+def test_a_recipe_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('[data]\ndataset = "mnist"\n[schedule]\nepochs = 7\nwarmup = 1\nramp = 2\n')
+    config = resolve({}, read_recipe(str(path)))
+    assert (config.epochs, config.directory) == (7, Path("runs/mine-seed0"))
+
+
+def test_unknown_recipes_are_told_with_those_there_are() -> None:
+    with pytest.raises(ValueError, match=r"no recipe 'fast': give a TOML file, or one of .*paper-mnist-small"):
+        read_recipe("fast")
+
+
+def test_a_setting_in_the_wrong_table(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text("[loss]\nlr = 0.1\n")
+    with pytest.raises(ValueError, match=r"lr belongs into the table \[optimizer\], not \[loss\]"):
+        read_toml(path)

@@ -1,0 +1,151 @@
+"""Trained weights: a safetensors file of float32 numbers, and beside it a JSON that says what they are and can do."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from zoo import checkpoint
+from zoo.config import TrainingConfig
+from zoo.errors import ZooError
+
+SHIPPED = Path(__file__).with_name("trained")
+SUFFIX = ".safetensors"
+FORMAT = "boundgraph-weights-1"
+
+
+class Trained(NamedTuple):
+    """A model in eval mode, and the run that made it."""
+
+    config: TrainingConfig
+    model: nn.Module
+    epochs: int
+
+
+def names() -> list[str]:
+    """Names of the trained weights that come with the zoo."""
+    return sorted(path.name.removesuffix(SUFFIX) for path in SHIPPED.glob(f"*{SUFFIX}"))
+
+
+def load(name: str) -> nn.Module:
+    """The trained model of this name, in eval mode, for images with pixels in [0, 1].
+
+    Raises:
+        ZooError: (a ValueError) there are no such weights, or their files are damaged; says what there is.
+    """
+    return read_weights(_shipped(name)).model
+
+
+def information(name: str) -> dict[str, Any]:
+    """How the weights of this name were trained (`config`, `epochs`) and what they reach (`result`).
+
+    Raises:
+        ZooError: (a ValueError) as for `load`.
+    """
+    return _read_json(_shipped(name).with_suffix(".json"))
+
+
+def open_trained(source: str) -> Trained:
+    """A run's directory or checkpoint, a file of weights, or the name of weights that come with the zoo.
+
+    Raises:
+        ZooError: (a ValueError) it is none of these, or damaged.
+    """
+    path = Path(source)
+    if path.suffix == SUFFIX:
+        return read_weights(path)
+    if path.is_dir():
+        path = path / "last.pt"
+    if path.is_file() or path.suffix == ".pt":
+        return Trained(*checkpoint.load_model(path))
+    if source in names():
+        return read_weights(_shipped(source))
+    raise ZooError(
+        f"no checkpoint {source}, and no weights of that name; `python -m zoo.train` writes last.pt into its --out "
+        f"directory, and the names are: {', '.join(names())}"
+    )
+
+
+def save_weights(path: Path, model: nn.Module, meta: dict[str, Any]) -> None:
+    """Write NAME.safetensors, the path given, and NAME.json beside it: `meta`, the format, and the weights' digest.
+
+    Raises:
+        ZooError: (a ValueError) the name has another suffix, or the weights are not float32: in a narrower format they
+            would be other weights, whose certificates nobody has computed.
+    """
+    if path.suffix != SUFFIX:
+        raise ZooError(f"weights are written to NAME{SUFFIX}, not to {path}")
+    state = model.state_dict()
+    if other := {weight.dtype for weight in state.values() if weight.is_floating_point()} - {torch.float32}:
+        raise ZooError(f"weights are stored in float32; the model is in {other.pop()}")
+    content = _safetensors().save({name: weight.contiguous() for name, weight in state.items()})
+    checkpoint.write_atomically(path, lambda unfinished: unfinished.write_bytes(content))
+    checkpoint.write_json(path.with_suffix(".json"), {"format": FORMAT, "weights": digest(model)} | meta)
+
+
+def read_weights(path: Path) -> Trained:
+    """The model of a file that `save_weights` wrote, by the configuration in the JSON beside it.
+
+    Raises:
+        ZooError: (a ValueError) a file is missing or damaged, or the two do not belong together.
+    """
+    meta = _read_json(path.with_suffix(".json"))
+    library = _safetensors()
+    try:
+        config = TrainingConfig(**meta["config"])
+        model = checkpoint.build_model(config)
+    except (KeyError, TypeError) as error:  # no settings, or settings that this version does not know
+        raise ZooError(f"cannot rebuild the model of {path}: {error}") from error
+    try:
+        model.load_state_dict(library.load(path.read_bytes()))
+    except Exception as error:  # of the file system, of safetensors, of a state that fits another model
+        raise ZooError(f"cannot read the weights {path}: {error}") from error
+    if digest(model) != meta["weights"]:
+        raise ZooError(f"{path} does not hold the weights that {path.stem}.json describes")
+    return Trained(config, model.eval(), meta["epochs"])
+
+
+def digest(model: nn.Module) -> str:
+    """SHA-256 of all parameters and buffers, their names and shapes, which ties results to weights."""
+    total = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        total.update(f"{name} {weight.dtype} {tuple(weight.shape)}\n".encode())
+        total.update(_bytes(weight))
+    return total.hexdigest()
+
+
+def recipe(config: TrainingConfig) -> dict[str, Any]:
+    """The settings of a run, without those that name places on the machine it ran on."""
+    return {name: value for name, value in asdict(config).items() if name not in ("data_dir", "out")}
+
+
+def _bytes(weight: Tensor) -> bytes:
+    return weight.detach().cpu().contiguous().numpy().tobytes()
+
+
+def _shipped(name: str) -> Path:
+    if name not in names():
+        raise ZooError(f"no trained weights {name!r}; there are: {', '.join(names())}")
+    return SHIPPED / (name + SUFFIX)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ZooError(f"cannot read {path}, which says what the weights beside it are: {error}") from error
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        raise ZooError(f"{path} does not describe weights of the zoo")
+    return meta
+
+
+def _safetensors() -> Any:
+    try:
+        import safetensors.torch
+    except ModuleNotFoundError as missing:
+        raise ZooError("trained weights need the package safetensors: pip install 'boundgraph[zoo]'") from missing
+    return safetensors.torch
