@@ -1,6 +1,7 @@
 """Settings as flags of `python -m zoo.train`, there and back."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any, NoReturn
@@ -92,6 +93,7 @@ def _recipe(given: dict[str, Any]) -> dict[str, Any]:
     return read_recipe(given["recipe"]) if given.get("recipe") else {}
 
 
-def evaluation(run: Path) -> list[str]:
+def evaluation(run: Path, radii: Sequence[float] = ()) -> list[str]:
     """Arguments of `zoo.evaluate` for the weights that a run came to; the result stands beside them."""
-    return [str(run / "final.pt"), "--json", str(run / "result.json")]
+    chosen = [argument for eps in radii for argument in ("--eps", str(eps))]
+    return [str(run / "final.pt"), *chosen, "--json", str(run / "result.json")]

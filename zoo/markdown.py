@@ -41,6 +41,11 @@ def percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.2f}"
 
 
+def minutes(length: float) -> str:
+    """With a digit after the point where it says something."""
+    return f"{length:.1f}" if length < 10 else f"{length:.0f}"
+
+
 def radius(eps: float) -> str:
     """0.3 or 8/255."""
     steps = 255 * eps

@@ -13,7 +13,7 @@ from zoo.ablation import INGREDIENTS
 from zoo.checkpoint import build_model, write_json
 from zoo.errors import ZooError
 from zoo.published import published
-from zoo.records import RESULT, Evaluation, Result, read_result
+from zoo.records import RESULT, Evaluation, Result, read_history, read_result, seconds_of
 from zoo.reproduction import configuration
 from zoo.terminal import application, typer, user_errors
 
@@ -34,7 +34,7 @@ standard error ≤ PGD error ≤ true robust error ≤ verified error.
 Settings and weights were chosen on training images held out. The test set was used once per run, for the figures here.
 Minutes are those of training, on a machine that did other work as well.
 
-Every row is one run, stored in `docs/results/`, and the commands below each table repeat it; `DATA` is the folder that
+Every row is one run, stored in `docs/results/`, and the commands below the tables repeat it; `DATA` is the folder that
 holds `MNIST/raw`. `python -m zoo.report docs/results --out docs/results.md` writes this page."""
 
 
@@ -81,6 +81,8 @@ def store(source: Path, results: Path) -> None:
             raise ZooError(f"{path.parent} must be named like a run, NAME-seed0, to be stored under its name")
         run = f"runs/{result.name}" if folder == results else f"runs/{source.name}/{result.name}"
         about: dict[str, Any] = {"config": result.config | {"data_dir": "DATA", "out": run}}
+        if "seconds" not in result.content:
+            about["seconds"] = sum(map(seconds_of, read_history(path.parent)))
         if "checkpoint" in result.content:
             about["checkpoint"] = f"{run}/final.pt"
         write_json(folder / f"{result.name}.json", result.content | about)
@@ -151,7 +153,7 @@ def _row(evaluation: Evaluation, result: Result) -> tuple[str, ...]:
         f"`{model}`",
         f"{parameters(result):,}",
         *errors,
-        f"{result.seconds / 60:.0f}",
+        markdown.minutes(result.seconds / 60),
         str(result.setting("seed")),
     )
 
@@ -205,7 +207,7 @@ def _ingredients(path: Path) -> list[str]:
                 markdown.percent(row["standard"]),
                 *(markdown.percent(row["verified"].get(eps)) for eps in radii),
                 str(row["epochs"]),
-                f"{row['minutes']:.0f}",
+                markdown.minutes(row["minutes"]),
             )
             for row in rows
         ]

@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from zoo import commands, families, markdown
+from zoo import commands, families, losses, markdown
 from zoo.config import TrainingConfig
 from zoo.errors import ZooError
 from zoo.records import Result
@@ -31,9 +31,9 @@ def of_runs(results: Sequence[Result]) -> str:
     """Training and evaluation of runs; those that differ in nothing but the seed share a loop."""
     groups: dict[str, list[tuple[Result, TrainingConfig]]] = {}
     for result in results:
-        groups.setdefault(str(_given(configuration(result), without=("seed",))), []).append(
-            (result, configuration(result))
-        )
+        config = configuration(result)
+        key = str((_given(config, without=("seed",)), _radii(result, config)))
+        groups.setdefault(key, []).append((result, config))
     lines: list[str] = []
     for group in groups.values():
         seeds = sorted(config.seed for _, config in group)
@@ -42,14 +42,14 @@ def of_runs(results: Sequence[Result]) -> str:
             result, config = group[0]
             name = result.name.removesuffix(f"-seed{config.seed}") + "-seed$seed"
             lines.append(f"for seed in {' '.join(map(str, seeds))}; do")
-            lines += [*_of_run(name, config, "$seed", indent="    "), "done"]
+            lines += [*_of_run(name, config, "$seed", _radii(result, config), indent="    "), "done"]
         else:
             for result, config in group:
-                lines += _of_run(result.name, config, config.seed)
+                lines += _of_run(result.name, config, config.seed, _radii(result, config))
     return markdown.shell(lines)
 
 
-def _of_run(name: str, config: TrainingConfig, seed: int | str, indent: str = "") -> list[str]:
+def _of_run(name: str, config: TrainingConfig, seed: int | str, radii: Sequence[float], indent: str = "") -> list[str]:
     given = _given(config, without=("seed",)) | {"seed": seed}
     if config.dataset != "digits":
         given["data_dir"] = DATA
@@ -58,8 +58,14 @@ def _of_run(name: str, config: TrainingConfig, seed: int | str, indent: str = ""
         given["out"] = str(run)
     return [
         markdown.command(["zoo.train", *commands.flags(given)], indent),
-        markdown.command(["zoo.evaluate", *commands.evaluation(run)], indent),
+        markdown.command(["zoo.evaluate", *commands.evaluation(run, radii)], indent),
     ]
+
+
+def _radii(result: Result, config: TrainingConfig) -> list[float]:
+    """Radii to name: those of the stored evaluation, if they are not the one that comes by itself."""
+    radii = [evaluation.eps for evaluation in result.evaluations]
+    return [] if radii == [config.eps] else radii
 
 
 def _usual_directory(config: TrainingConfig, seed: int | str) -> Path:
@@ -84,7 +90,7 @@ def _of_sweep(name: str, results: Sequence[Result]) -> str:
     arguments = ["zoo.sweep", ",".join(models), "--dataset", first.dataset]
     arguments += ["--recipe", first.recipe] if first.recipe else []
     arguments += ["--data-dir", DATA] if first.dataset != "digits" else []
-    for method in dict.fromkeys(config.method for config in configs):
+    for method in sorted({config.method for config in configs}, key=list(losses.METHODS).index):
         arguments += ["--method", method]
     arguments += ["--seeds", ",".join(map(str, sorted({config.seed for config in configs})))]
     arguments += ["--out", f"runs/{name}"]

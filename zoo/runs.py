@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from rich.progress import Progress, TaskID
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from zoo import commands
 from zoo.config import TrainingConfig
@@ -174,7 +174,9 @@ class _Lines:
     def look(self, one: Job) -> None:
         try:
             last = read_history(one.out)[-1]
-            state = f"epoch {last['epoch']}/{one.config.epochs}, verified {100 * last['watched_verified_error']:.1f} %"
+            verified = f"verified {100 * last['watched_verified_error']:.1f} %"
+            at_end = last["epoch"] == one.config.epochs
+            state = "after its last epoch" if at_end else f"epoch {last['epoch']}/{one.config.epochs}, {verified}"
         except (ZooError, KeyError):
             state = "before its first epoch"
         text = f"[{self._number}/{self._total}] {one.name}: {state}{_left(self._left)}"
@@ -191,12 +193,13 @@ class _Lines:
 def _display(total: int, done: int) -> Iterator[_Lines]:
     if done:
         console.print(f"{done} of {total} runs are finished", highlight=False)
-    with Progress(console=console, disable=not sys.stdout.isatty()) as progress:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=20), MofNCompleteColumn())
+    with Progress(*columns, console=console, disable=not sys.stdout.isatty()) as progress:
         yield _Lines(progress, progress.add_task("", total=total, completed=done), total, done)
 
 
 def _left(seconds: float | None) -> str:
-    return "" if seconds is None else f", about {duration(seconds)} left"
+    return "" if not seconds else f", about {duration(seconds)} left"
 
 
 def duration(seconds: float) -> str:

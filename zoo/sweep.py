@@ -18,6 +18,7 @@ Option = typer.Option
 
 OWN = ("model", "method", "seed", "out")  # settings that the sweep gives to each run
 SUMMARY = "summary.json"
+STATISTICS = ("min", "median", "max", "mean")
 
 
 @app.command()
@@ -72,7 +73,7 @@ def plan(
 
 def steps(one: Job) -> list[list[str]]:
     """Training, then the evaluation of what it came to."""
-    return [one.training, ["zoo.evaluate", *commands.evaluation(one.out)]]
+    return [one.training, ["zoo.evaluate", *commands.evaluation(one.out, one.config.radii)]]
 
 
 def is_finished(one: Job) -> bool:
@@ -90,25 +91,22 @@ def summarize(jobs: Sequence[Job], models: str) -> None:
     about = {"models": models, "dataset": jobs[0].config.dataset, "finished": len(results), "runs": len(jobs)}
     path = jobs[0].out.parent / SUMMARY
     write_json(path, about | {"methods": methods})
-    console.print(f"\n{len(results)} of {len(jobs)} runs; errors in %, as min / median / max (mean)", highlight=False)
+    console.print(f"\n{len(results)} of {len(jobs)} runs; errors in %:", highlight=False)
     console.print(table(methods))
     print(path)
 
 
 def table(methods: Sequence[dict[str, Any]]) -> Table:
-    """One row per method and radius."""
+    """Two rows per method and radius."""
     rows = Table(box=None, pad_edge=False)
-    for title, side in (
-        ("method", "left"),
-        ("eps", "right"),
-        ("runs", "right"),
-        ("standard", "right"),
-        ("verified", "right"),
-    ):
-        rows.add_column(title, justify=side, no_wrap=True)  # type: ignore[arg-type]
+    for title in ("method", "error"):
+        rows.add_column(title, no_wrap=True)
+    for title in ("eps", "runs", *STATISTICS):
+        rows.add_column(title, justify="right", no_wrap=True)
     for row in methods:
-        spreads = [_spread(row[kind]) for kind in ("standard", "verified")]
-        rows.add_row(row["method"], f"{row['eps']:.4g}", str(row["runs"]), *spreads)
+        for kind in ("standard", "verified"):
+            figures = (f"{100 * row[kind][name]:.2f}" for name in STATISTICS)
+            rows.add_row(row["method"], kind, f"{row['eps']:.4g}", str(row["runs"]), *figures)
     return rows
 
 
@@ -125,11 +123,6 @@ def numbers(text: str) -> list[int]:
             f'--seeds must be whole numbers with commas between them, such as "0,1", not {text!r}'
         ) from error
     return list(dict.fromkeys(found))
-
-
-def _spread(errors: dict[str, float]) -> str:
-    low, middle, high, mean = (f"{100 * errors[name]:.2f}" for name in ("min", "median", "max", "mean"))
-    return f"{low} / {middle} / {high} ({mean})"
 
 
 if __name__ == "__main__":
