@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from boundgraph import declared
-from boundgraph.ops import batch_norm, linear, relu, sigmoid, tanh
+from boundgraph.ops import batch_norm, linear, ramp, relu, sigmoid, tanh
 from boundgraph.values import Interval, Relaxation
 
 TOLERANCE = 1e-9
@@ -57,8 +57,22 @@ def curves(relax: Callable[[Interval], Relaxation]) -> Callable[..., list[Tensor
     return found
 
 
+def off_zero(center: Tensor, radius: Tensor) -> Interval:
+    """The box, moved where it ends at 0: there `clamp` takes the other one-sided derivative."""
+    return Interval.around(torch.where(center.abs() == radius, center + 0.01, center), radius)
+
+
+def clipped_lines(slope: str) -> Callable[..., list[Tensor]]:
+    def found(center: Tensor, radius: Tensor) -> list[Tensor]:
+        x, ceiling = off_zero(center, radius), torch.tensor(0.35, dtype=center.dtype)
+        return tensors(ramp.centred(ramp.interval(x, ceiling), x, ceiling, slope))
+
+    return found
+
+
 RULES: dict[str, Callable[..., list[Tensor]]] = {
     "relu interval": interval_of(relu.interval),
+    **{f"clipped relu lines {slope}": clipped_lines(slope) for slope in ("adaptive", "zero", "one", "same")},
     **{f"relu lines {slope}": lines(slope) for slope in ("adaptive", "zero", "one", "same")},
     "tanh lines": curves(tanh.relax),
     "sigmoid lines": curves(sigmoid.relax),
@@ -107,6 +121,27 @@ def test_linear_layers(frozen: tuple[int, ...], shared: bool, monkeypatch: pytes
         inputs = [part.detach().requires_grad_(i not in frozen) for i, part in enumerate(inputs)]
         both_ways(interval_of(linear.interval), inputs, monkeypatch)
         both_ways(interval_of(linear.interval), inputs[:3], monkeypatch)
+
+
+@pytest.mark.parametrize("slope", ["adaptive", "zero", "one", "same"])
+@pytest.mark.parametrize("shared", [False, True])
+def test_clipped_relu(slope: str, shared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With ceilings per element, per channel and for all, also below 0 and infinite."""
+
+    def found(center: Tensor, radius: Tensor, ceiling: Tensor) -> list[Tensor]:
+        x = off_zero(center, radius)
+        y = ramp.interval(x, ceiling)
+        return [y.center, y.radius, *tensors(ramp.centred(y, x, ceiling, slope))]
+
+    for shape, sizes in (((7, 9), [(9,), ()]), ((2, 16, 3, 3), [(16, 3, 3), (16, 1, 1), (1,)])):
+        for size in sizes:
+            ceiling = torch.rand(size, dtype=torch.float64) + 0.2
+            if ceiling.numel() > 2:
+                ceiling.view(-1)[:2] = torch.tensor([-0.3, torch.inf])
+            inputs = [*boxes(*shape, shared=shared), ceiling.requires_grad_()]
+            both_ways(found, inputs, monkeypatch)
+            if len(shape) == 4:
+                both_ways(found, [*map(channels_last, inputs[:2]), ceiling], monkeypatch)
 
 
 @pytest.mark.parametrize("shape", [(6, 4), (3, 16, 3, 3), (1, 2, 1)])

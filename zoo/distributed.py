@@ -24,9 +24,9 @@ class World(NamedTuple):
         """Whether this is the process that writes files and talks to the terminal."""
         return self.rank == 0
 
-    def share(self, chosen: Tensor) -> Tensor:
-        """This process's part of the indices of a batch; the parts differ by one index at most."""
-        return chosen[self.rank :: self.size]
+    def share(self, batch: Tensor) -> Tensor:
+        """This process's part of a batch, or of its indices; the parts differ by one at most."""
+        return batch if self.size == 1 else batch[self.rank :: self.size]
 
     def weight(self, batch: int) -> float:
         """What a mean over this process's share counts in the mean over the batch, times the number of processes.

@@ -1,25 +1,87 @@
-"""`python -m zoo.list`: the models of the zoo and how large they are."""
+"""`python -m zoo.list`: the models of the zoo, how large they are, and how long they train."""
 
-from zoo.models import INPUT_SHAPES, MODELS, build, measure
-from zoo.terminal import Table, application, console, user_errors
+from typing import Annotated
+
+import torch
+
+from zoo.data import TRAINING_IMAGES
+from zoo.estimates import Speed, epoch_seconds, measure_speed
+from zoo.models import INPUT_SHAPES, MODELS, build, find, measure, names, paper_models
+from zoo.terminal import Console, Table, application, console, typer, user_errors
 
 app = application()
+Option = typer.Option
+
+WIDTH = 140  # of the widest line; on a narrower terminal lines are wrapped, not cut
+SIZES = ("parameters", "ReLUs", "MACs")
+ESTIMATES = ("natural", "IBP", "CROWN-IBP")
 
 
 @app.command()
-def main() -> None:
-    """List every model with its data set, parameters, ReLU neurons and multiply-accumulates per image."""
-    table = Table(box=None, pad_edge=False)
-    for title in ("model", "data set"):
-        table.add_column(title, no_wrap=True)
-    for title in ("parameters", "ReLUs", "MACs"):
-        table.add_column(title, justify="right", no_wrap=True)
+def main(
+    dataset: Annotated[str | None, Option(help=f"Only the models for {', '.join(MODELS)}.  [default: all]")] = None,
+    paper: Annotated[bool, Option("--paper", help="Only the 53 models of the CROWN-IBP paper.")] = False,
+    estimate: Annotated[bool, Option(help="Estimate the seconds of a training epoch; measures for a second.")] = True,
+) -> None:
+    """List models with their data set, their number in the paper's sets, and their size.
+
+    ReLUs are neurons behind a ReLU or a clipped one, MACs multiply-accumulates per image.
+    """
     with user_errors():
-        for dataset, builders in MODELS.items():
-            for name in builders:
-                size = measure(build(name, dataset), INPUT_SHAPES[dataset])
-                table.add_row(name, dataset, f"{size.parameters:,}", f"{size.relus:,}", f"{size.macs:,}")
-    console.print(table)
+        chosen = [(place, name) for place in ([dataset] if dataset is not None else MODELS) for name in names(place)]
+    rows = [pair for pair in chosen if not paper or find(pair[1], pair[0]).paper_set is not None]
+    speed = measure_speed() if estimate else None
+    wide = Console(width=max(WIDTH, console.width))
+    wide.print(table(rows, speed))
+    for line in notes(rows, speed):
+        wide.print(line, highlight=False)
+
+
+def table(rows: list[tuple[str, str]], speed: Speed | None) -> Table:
+    """One line per pair of data set and name; the places in the paper count from 0, within each of its sets."""
+    places = paper_places()
+    shown = Table(box=None, pad_edge=False)
+    for title in ("model", "data set", "paper"):
+        shown.add_column(title, no_wrap=True)
+    for title in SIZES + (ESTIMATES if speed is not None else ()):
+        shown.add_column(title, justify="right", no_wrap=True)
+    for dataset, name in rows:
+        with torch.device("meta"):
+            model = build(name, dataset)
+        size, known = measure(model, INPUT_SHAPES[dataset]), find(name, dataset)
+        cells = [f"{count:,}" for count in size]
+        if speed is not None:
+            seconds = epoch_seconds(size, speed, images=TRAINING_IMAGES[dataset], batch_norm=known.batch_norm)
+            cells += [f"{value:.2g} s" if value < 10 else f"{value:,.0f} s" for value in seconds]
+        place = places.get((dataset, name), "-") + ("*" if known.true_name is not None else "")
+        shown.add_row(name, dataset, place, *cells)
+    return shown
+
+
+def paper_places() -> dict[tuple[str, str], str]:
+    """Where the paper has its models, as "small 0"."""
+    places: dict[tuple[str, str], str] = {}
+    counts: dict[tuple[str, str | None], int] = {}
+    for dataset, name in paper_models():
+        group = dataset, find(name, dataset).paper_set
+        places[dataset, name] = f"{group[1]} {counts.setdefault(group, 0)}"
+        counts[group] += 1
+    return places
+
+
+def notes(rows: list[tuple[str, str]], speed: Speed | None) -> list[str]:
+    """What the table leaves to say."""
+    lines = []
+    for dataset, name in rows:
+        if (true_name := find(name, dataset).true_name) is not None:
+            lines.append(f"* {name} for {dataset} is misnamed in the paper; by its layers it is {true_name}")
+    if speed is not None:
+        lines += [
+            f"Seconds per epoch are an estimate: natural steps of two models were timed for a second, on "
+            f"{torch.get_num_threads()} of the CPU's threads.",
+            "IBP counts as 2 natural steps, with BatchNorm as 3, and CROWN-IBP, while beta > 0, as 9 more than IBP.",
+        ]
+    return lines
 
 
 if __name__ == "__main__":

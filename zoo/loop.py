@@ -225,15 +225,16 @@ def train_epoch(run: Run, display: Display) -> dict[str, Any]:
     run.bounded.train()
     split = run.dataset.train
     order = epoch_order(len(split.labels), config.seed, run.epoch).to(run.device)
-    generator = torch.Generator(run.device).manual_seed(_mixed(config.seed, run.epoch, run.world.rank))
+    shifts = torch.Generator().manual_seed(_mixed(config.seed, run.epoch))
+    starts = torch.Generator(run.device).manual_seed(_mixed(config.seed, run.epoch, run.world.rank))
     averages = run.epoch >= config.epochs - config.average
     losses: list[Tensor] = []  # of each step, weighted; looked at when the epoch is over
     for chosen in order.split(config.batch_size):
-        share = run.world.share(chosen)
-        x = augment(split.images[share], padding=config.padding, flip=config.flip, generator=generator)
-        labels, eps = split.labels[share], schedule(step)
+        # all images take their draws, so that shares do not depend on how many processes there are
+        x = augment(split.images[chosen], padding=config.padding, flip=config.flip, generator=shifts)
+        x, labels, eps = run.world.share(x), split.labels[run.world.share(chosen)], schedule(step)
         moment = Moment(eps, config.kappa(eps), config.beta(eps))
-        losses.append(_step(run, tally, x, labels, moment, generator, run.world.weight(len(chosen))))
+        losses.append(_step(run, tally, x, labels, moment, starts, run.world.weight(len(chosen))))
         if averages:
             run.averaged = run.averaged or AveragedModel(run.bounded.model)
             run.averaged.update_parameters(run.bounded.model)

@@ -23,6 +23,7 @@ from zoo.errors import ZooError
 from zoo.loop import Display, Tally
 
 __all__ = [
+    "Console",
     "Table",
     "application",
     "console",

@@ -59,7 +59,7 @@ def open_trained(source: str) -> Trained:
     if path.suffix == SUFFIX:
         return read_weights(path)
     if path.is_dir():
-        path = path / "last.pt"
+        path = path / ("final.pt" if (path / "final.pt").is_file() else "last.pt")
     if path.is_file() or path.suffix == ".pt":
         return Trained(*checkpoint.load_model(path))
     if source in names():

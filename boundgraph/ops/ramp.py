@@ -14,7 +14,7 @@ from torch import Tensor
 from boundgraph.declared import differentiated_by
 from boundgraph.linear_forms import adjacent, summed_to
 from boundgraph.operator import Operator, register
-from boundgraph.relaxations import LOWER_SLOPES
+from boundgraph.relaxations import LOWER_SLOPES, positive
 from boundgraph.values import Interval, Line, Relaxation
 
 threshold_backward = torch.ops.aten.threshold_backward
@@ -103,28 +103,102 @@ def relax(x: Interval, ceiling: Tensor, slope: str = "adaptive") -> Relaxation:
         # sound: of f(x) - s x, s the chord's slope, the ends are equal, 0 is a minimum and the ceiling a maximum
         chord = _slope(at_high - at_low, high - low)
         return Relaxation(Line(chord, at_start - chord * start), Line(chord, at_end - chord * end))
-    above_zero, below_ceiling = _slope(at_high - at_start, high - start), _slope(at_end - at_low, end - low)
-    flat_below, flat_above = _flat(slope, low, high, ceiling)
-    below, above = above_zero * (1 - flat_below), below_ceiling * (1 - flat_above)
+    steep_below, steep_above = _steep(slope, x, ceiling)
+    below = steep_below * _slope(at_high - at_start, high - start)
+    above = steep_above * _slope(at_end - at_low, end - low)
     return Relaxation(Line(below, at_start - below * start), Line(above, at_end - above * end))
 
 
-def _flat(slope: str, low: Tensor, high: Tensor, ceiling: Tensor) -> tuple[Tensor, Tensor]:
-    """1 where the lower, and the upper, line is flat, else 0."""
-    if slope == "adaptive":
-        flat = low + high <= 0, low + high >= 2 * ceiling
-    elif slope == "zero":
-        flat = low < 0, high > ceiling
-    elif slope == "one":
-        flat = high <= 0, low >= ceiling
+def centred(y: Interval, x: Interval, ceiling: Tensor, slope: str = "adaptive") -> Relaxation:
+    """Of the interval's length `under` lies below 0 and `over` above the ceiling; on the rest the function rises.
+
+    The steep line below has the slope rise / (rise + over) and passes by half of slope * under beneath the centres, the
+    flat one by rise / 2; those above mirror them. With the chord's slope it is by slope * under, and slope * over.
+    """
+    ceiling = _in_the_order_of(x.center, ceiling)
+    if slope == "same":
+        under, rise, over = _parts(x.lower, x.upper, ceiling)
+        chord = _slope(rise, under + rise + over)
+        return Relaxation(Line(chord, -chord * under), Line(chord, chord * over))
+    steep = _steep(slope, x, ceiling)
+    if x.made_of_ends:
+        below, under, above, over = _lines_between(x.lower, x.upper, ceiling, *steep)
     else:
-        raise ValueError(f"unknown lower slope {slope!r}; choose one of {', '.join(LOWER_SLOPES)}")
-    return flat[0].to(low.dtype), flat[1].to(low.dtype)
+        below, under, above, over = _lines_around(x.center, x.radius, ceiling, *steep)
+    return Relaxation(Line(below, under), Line(above, over))
+
+
+def _lines_gradient(
+    upstream: list[Tensor],
+    results: tuple[Tensor, ...],
+    center: Tensor,
+    radius: Tensor,
+    ceiling: Tensor,
+    steep_below: Tensor,
+    steep_above: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    """Of rise / (rise + rest): (1 - slope) / (rise + rest) for the rise and -slope / (rise + rest) for the rest."""
+    (of_below, of_beneath, of_above, of_beyond), (below, _, above, _) = upstream, results
+    lower, upper = center - radius, center + radius
+    under, rise, over = _parts(lower, upper, ceiling)
+    by_below = torch.addcmul(of_below, of_beneath, under, value=-0.5).mul_(steep_below).div_(_or_one(rise + over))
+    by_above = torch.addcmul(of_above, of_beyond, over, value=0.5).mul_(steep_above).div_(_or_one(rise + under))
+    of_under = (by_above * above).addcmul_(of_beneath, below, value=0.5).neg_()
+    of_over = (of_beyond * above).mul_(0.5).addcmul_(by_below, below, value=-1)
+    of_rise = by_below.addcmul_(by_below, below, value=-1).add_(by_above.addcmul_(by_above, above, value=-1))
+    of_rise.addcmul_(of_beyond, 1 - steep_above, value=0.5).addcmul_(of_beneath, 1 - steep_below, value=-0.5)
+    from_upper, upper_to_ceiling = _split(of_rise, upper, ceiling)
+    from_lower, lower_to_ceiling = _split(of_rise, lower, ceiling)
+    beyond = threshold_backward(of_over, upper - ceiling, 0)
+    of_upper, of_lower = from_upper.add_(beyond), from_lower.add_(threshold_backward(of_under, -lower, 0)).neg_()
+    of_ceiling = upper_to_ceiling.sub_(lower_to_ceiling).sub_(beyond)
+    of_radius = summed_to(of_upper - of_lower, radius)
+    return of_upper + of_lower, of_radius, _summed_over(of_ceiling, ceiling), None, None
+
+
+@differentiated_by(_lines_gradient)
+def _lines_around(
+    center: Tensor, radius: Tensor, ceiling: Tensor, steep_below: Tensor, steep_above: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return _lines_between(center - radius, center + radius, ceiling, steep_below, steep_above)
+
+
+def _lines_between(
+    lower: Tensor, upper: Tensor, ceiling: Tensor, steep_below: Tensor, steep_above: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Slope and intercept of the line below, and of the line above."""
+    under, rise, over = _parts(lower, upper, ceiling)
+    below, above = steep_below * _slope(rise, rise + over), steep_above * _slope(rise, rise + under)
+    beneath = (below * under + (1 - steep_below) * rise) * -0.5
+    return below, beneath, above, (above * over + (1 - steep_above) * rise) * 0.5
+
+
+def _parts(lower: Tensor, upper: Tensor, ceiling: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """How far the interval reaches below 0, how far the function rises on it, how far it reaches above the ceiling."""
+    zero = ceiling.new_zeros(())
+    rise = torch.clamp(upper, zero, ceiling) - torch.clamp(lower, zero, ceiling)
+    return torch.relu(-lower), rise, torch.relu(upper - ceiling)
+
+
+@torch.no_grad()
+def _steep(slope: str, x: Interval, ceiling: Tensor) -> tuple[Tensor, Tensor]:
+    """1 where the lower, and the upper, line is steep, 0 where it is flat."""
+    if slope == "adaptive":
+        return positive(x.center), positive(ceiling - x.center)
+    if slope == "zero":
+        return 1 - positive(-x.lower), 1 - positive(x.upper - ceiling)
+    if slope == "one":
+        return positive(x.upper), positive(ceiling - x.lower)
+    raise ValueError(f"unknown lower slope {slope!r}; choose one of {', '.join(LOWER_SLOPES)}")
 
 
 def _slope(rise: Tensor, width: Tensor) -> Tensor:
     """rise / width, and 0 for a single point: the line's value there is the function's."""
-    return rise / (width + (width == 0))
+    return rise / _or_one(width)
+
+
+def _or_one(width: Tensor) -> Tensor:
+    return width + width.detach().clone().eq_(0)
 
 
 def unstable(x: Interval, ceiling: Tensor) -> Tensor:
@@ -142,6 +216,7 @@ RAMP = register(
         forward=ramp,
         interval=interval,
         relax=relax,
+        centred=centred,
         unstable=unstable,
         otherwise=_several,
         elementwise=True,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import boundgraph
-from boundgraph.ops.ramp import RAMP, interval, ramp, relax
+from boundgraph.ops.ramp import RAMP, centred, interval, ramp, relax
 from boundgraph.relaxations import LOWER_SLOPES
 from boundgraph.testing import Perturbed, check_operator, check_sound
 from boundgraph.values import Interval
@@ -39,6 +39,32 @@ def test_by_hand() -> None:
         assert line.intercept is not None
         found = torch.stack((line.slope[0], line.intercept[0]), 1)
         torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    ("slope", "expected"),
+    [
+        ("adaptive", (0.25, -0.125, 0.0, 0.5)),
+        ("zero", (0.0, -0.5, 0.0, 0.5)),
+        ("one", (0.25, -0.125, 0.5, 0.75)),
+        ("same", (0.2, -0.2, 0.2, 0.6)),
+    ],
+)
+def test_centred_lines_by_hand(slope: str, expected: tuple[float, ...]) -> None:
+    """On [-1, 4] with the ceiling 1, x = 3/2 + d and the value 1/2 + e: 1 below 0, a rise of 1, 3 above the ceiling.
+    Lines below pass through (-3/2, -1/2), but that from 0 to the right end; those above through (5/2, 1/2), but that
+    from the left end to the ceiling."""
+    box = Interval(torch.tensor([[-1.0]]).double(), torch.tensor([[4.0]]).double())
+    ceiling = torch.ones((), dtype=torch.float64)
+    found = [part.item() for line in centred(interval(box, ceiling), box, ceiling, slope) for part in line]
+    assert found == pytest.approx(expected, abs=1e-12)
+
+
+def test_unknown_slope() -> None:
+    box = Interval(torch.tensor([[-1.0]]), torch.tensor([[4.0]]))
+    for lines in (relax, lambda x, ceiling, slope: centred(interval(x, ceiling), x, ceiling, slope)):
+        with pytest.raises(ValueError, match="unknown lower slope 'two'; choose one of adaptive, zero, one, same"):
+            lines(box, torch.ones(()), "two")
 
 
 @pytest.mark.parametrize("slope", LOWER_SLOPES)
