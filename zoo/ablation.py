@@ -1,7 +1,6 @@
 """`python -m zoo.ablation FILE.toml`: what single settings are worth, on training images held out and never on test."""
 
 import tomllib
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -83,7 +82,7 @@ def plan(file: Path, out: Path, data_dir: Path | None) -> list[tuple[str, dict[s
 def is_finished(one: Job) -> bool:
     """Whether the run has come to its last epoch, with the settings that it is to have."""
     final = one.out / "final.pt"
-    return final.is_file() and same_run(one.config, asdict(checkpoint.load(final)[0]))
+    return final.is_file() and same_run(one.config, checkpoint.load(final)[0])
 
 
 def outcome(name: str, changed: dict[str, Any], one: Job) -> dict[str, Any]:

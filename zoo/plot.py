@@ -6,10 +6,25 @@ from typing import Annotated, Any
 
 from zoo.errors import ZooError
 from zoo.records import figure, read_history
+from zoo.terminal import application, typer, user_errors
+
+app = application()
+Option = typer.Option
 
 PANELS = ("verified", "standard")
 HEIGHT, WIDTH = 7.0, 8.0  # inches
 MUTED = {"color": "0.5", "linewidth": 0.8}
+
+
+@app.command()
+def main(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN_DIR...", help="Directories that zoo.train wrote.")],
+    out: Annotated[Path, Option(help="Picture to write, such as errors.png.")] = Path("errors.png"),
+) -> None:
+    """Draw errors against epochs, several runs in one picture."""
+    with user_errors():
+        plot_runs(runs, out)
+    print(out)
 
 
 def plot_runs(runs: Sequence[Path], path: Path) -> None:
@@ -85,18 +100,4 @@ def _labels(runs: Sequence[Path]) -> list[str]:
 
 
 if __name__ == "__main__":
-    from zoo.terminal import application, typer, user_errors
-
-    app = application()
-
-    @app.command()
-    def main(
-        runs: Annotated[list[Path], typer.Argument(metavar="RUN_DIR...", help="Directories that zoo.train wrote.")],
-        out: Annotated[Path, typer.Option(help="Picture to write, such as errors.png.")] = Path("errors.png"),
-    ) -> None:
-        """Draw errors against epochs, several runs in one picture."""
-        with user_errors():
-            plot_runs(runs, out)
-        print(out)
-
     app()

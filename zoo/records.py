@@ -1,9 +1,11 @@
 """What runs leave behind, read again: the metrics of a run directory, and the results of an evaluation."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from zoo.config import TrainingConfig
 from zoo.errors import ZooError
 
 RESULT = "result.json"
@@ -32,6 +34,19 @@ class Result(NamedTuple):
     @property
     def config(self) -> dict[str, Any]:
         return _field(self.content, "config", dict, self.path)
+
+    @property
+    def configuration(self) -> TrainingConfig:
+        """The configuration; settings newer than the result have their defaults, and those that are gone are let be.
+
+        Raises:
+            ZooError: (a ValueError) a setting is missing or makes no sense.
+        """
+        known = {field.name for field in fields(TrainingConfig)}
+        try:
+            return TrainingConfig(**{name: value for name, value in self.config.items() if name in known})
+        except (ZooError, TypeError) as error:
+            raise ZooError(f"{self.path}: {error}") from error
 
     @property
     def environment(self) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from zoo.checkpoint import build_model, write_json
 from zoo.errors import ZooError
 from zoo.published import published
 from zoo.records import RESULT, Evaluation, Result, read_history, read_result, seconds_of
-from zoo.reproduction import configuration
 from zoo.terminal import application, typer, user_errors
 
 app = application()
@@ -161,7 +160,7 @@ def _row(evaluation: Evaluation, result: Result) -> tuple[str, ...]:
 def parameters(result: Result) -> int:
     """Number of parameters of the model of a run."""
     with torch.device("meta"):  # sizes without memory
-        return sum(parameter.numel() for parameter in build_model(configuration(result)).parameters())
+        return sum(parameter.numel() for parameter in build_model(result.configuration).parameters())
 
 
 def _families(sweeps: dict[str, list[Result]]) -> list[str]:

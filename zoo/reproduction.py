@@ -1,37 +1,23 @@
 """The commands that repeat stored runs."""
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from zoo import commands, families, losses, markdown
 from zoo.config import TrainingConfig
-from zoo.errors import ZooError
 from zoo.records import Result
 from zoo.sweep import OWN
 
 DATA = "DATA"  # stands for the folder of the data sets
 
 
-def configuration(result: Result) -> TrainingConfig:
-    """The configuration of a stored run; settings newer than the result have their defaults, older ones are let be.
-
-    Raises:
-        ZooError: (a ValueError) a setting is missing or makes no sense.
-    """
-    known = {field.name for field in fields(TrainingConfig)}
-    try:
-        return TrainingConfig(**{name: value for name, value in result.config.items() if name in known})
-    except (ZooError, TypeError) as error:
-        raise ZooError(f"{result.path}: {error}") from error
-
-
 def of_runs(results: Sequence[Result]) -> str:
     """Training and evaluation of runs; those that differ in nothing but the seed share a loop."""
     groups: dict[str, list[tuple[Result, TrainingConfig]]] = {}
     for result in results:
-        config = configuration(result)
+        config = result.configuration
         key = str((_given(config, without=("seed",)), _radii(result, config)))
         groups.setdefault(key, []).append((result, config))
     lines: list[str] = []
@@ -79,7 +65,7 @@ def of_sweeps(sweeps: dict[str, list[Result]]) -> str:
 
 
 def _of_sweep(name: str, results: Sequence[Result]) -> str:
-    configs = [configuration(result) for result in results]
+    configs = [result.configuration for result in results]
     given = [_given(config, without=(*OWN, "recipe", "dataset")) for config in configs]
     shared = {key: value for key, value in given[0].items() if all(other.get(key) == value for other in given)}
     first = configs[0]

@@ -7,22 +7,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from zoo import commands
-from zoo.config import TrainingConfig
+from zoo.config import TrainingConfig, conflicts
 from zoo.errors import ZooError
 from zoo.records import read_history, seconds_of
 from zoo.terminal import console
 
 BETWEEN_LOOKS = 1.0  # seconds
 LOG = "log.txt"
-# Settings that may differ between a finished run and the one asked for: they change where it is, not what it is.
-PLACES = commands.OF_THE_MACHINE | {"threads", "recipe"}
 
 
 class Job(NamedTuple):
@@ -61,10 +58,13 @@ def job(given: dict[str, Any]) -> Job:
     return Job(given, commands.resolved(given))
 
 
-def same_run(config: TrainingConfig, stored: dict[str, Any]) -> bool:
-    """Whether stored settings are those of the configuration, wherever and on whatever the run was."""
-    ours = asdict(config)
-    return all(stored.get(name) == value for name, value in ours.items() if name not in PLACES)
+def same_run(config: TrainingConfig, finished: TrainingConfig) -> bool:
+    """Whether a finished run is the one asked for, wherever it lies and whatever it ran on."""
+    return (
+        not conflicts(config, finished)
+        and config.epochs == finished.epochs
+        and set(config.radii) == set(finished.radii)
+    )
 
 
 def run_all(

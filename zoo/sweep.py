@@ -78,7 +78,7 @@ def steps(one: Job) -> list[list[str]]:
 
 def is_finished(one: Job) -> bool:
     """Whether the run was evaluated, with the settings that it is to have."""
-    return (one.out / RESULT).is_file() and same_run(one.config, read_result(one.out / RESULT).config)
+    return (one.out / RESULT).is_file() and same_run(one.config, read_result(one.out / RESULT).configuration)
 
 
 def summarize(jobs: Sequence[Job], models: str) -> None:

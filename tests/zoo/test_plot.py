@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from zoo.errors import ZooError
-from zoo.plot import plot_runs
+from zoo.plot import app, plot_runs
 
 matplotlib = pytest.importorskip("matplotlib")
 
@@ -59,6 +60,14 @@ def test_runs_of_the_same_name_are_told_apart_by_their_paths(tmp_path: Path, dra
     plot_runs(runs, tmp_path / "errors.svg")
     assert [text.get_text() for text in drawn[0].legends[0].get_texts()][:2] == [str(run) for run in runs]
     assert "<svg" in (tmp_path / "errors.svg").read_text()
+
+
+def test_the_command_line_draws_and_tells_where(tmp_path: Path) -> None:
+    run, picture = write_run(tmp_path / "run-seed0", record(1)), tmp_path / "errors.pdf"
+    assert CliRunner().invoke(app, [str(run), "--out", str(picture)]).output == f"{picture}\n"
+    assert picture.read_bytes().startswith(b"%PDF")
+    refused = CliRunner().invoke(app, [str(tmp_path), "--out", str(picture)])
+    assert (refused.exit_code, "error: no " in refused.output) == (2, True)
 
 
 def test_what_cannot_be_drawn_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
