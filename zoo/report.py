@@ -30,8 +30,8 @@ l_inf ball that lies in [0, 1], that the class is right. A proof is a lower boun
 strictly greater than 0, computed in float64. *PGD*: the examples that are misclassified or that an attack broke, so
 standard error ≤ PGD error ≤ true robust error ≤ verified error.
 
-Nothing was chosen on test images. Weights are those after the last epoch, the average of the last epochs, or the best on
-training images held out; settings were compared on images held out. Minutes are those of training.
+Nothing was chosen on test images. Weights are those after the last epoch, the average of the last epochs, or the best
+on training images held out; settings were compared on images held out. Minutes are those of training.
 
 Every row is one run, stored in `docs/results/`, and the commands below the tables repeat it; `DATA` is the folder that
 holds `MNIST/raw`. `python -m zoo.report docs/results --out docs/results.md` writes this page."""
