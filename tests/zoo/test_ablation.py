@@ -1,0 +1,91 @@
+"""Ablations: what a file may say, and that the test set has no part in them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from zoo import ablation, data
+from zoo.errors import ZooError
+
+ROOT = Path(__file__).parents[2]
+FILE = """
+settings = { held-out = 300, epochs = 3, warmup = 1, ramp = 1, eval-eps = [0.02, 0.1], fused = true }
+run = [{ name = "As it is!" }, { name = "IBP alone", method = "ibp", fused = false }, { name = "wide", batch_size = 256 }]
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "parts.toml"
+    path.write_text(text)
+    return path
+
+
+def test_runs_differ_in_what_the_file_says(tmp_path: Path) -> None:
+    named = ablation.plan(write(tmp_path, FILE), tmp_path / "out", None)
+    assert [(name, changed, one.name) for name, changed, one in named] == [
+        ("As it is!", {}, "00-as-it-is-seed0"),
+        ("IBP alone", {"method": "ibp", "fused": False}, "01-ibp-alone-seed0"),
+        ("wide", {"batch_size": 256}, "02-wide-seed0"),
+    ]
+    configs = [one.config for _, _, one in named]
+    assert [(config.method, config.fused, config.batch_size) for config in configs] == [
+        ("crown-ibp", True, 64),
+        ("ibp", False, 64),
+        ("crown-ibp", True, 256),
+    ]
+    assert all((config.held_out, config.radii) == (300, [0.02, 0.1]) for config in configs)
+
+
+def test_a_recipe_may_be_the_base(tmp_path: Path) -> None:
+    text = 'recipe = "paper-mnist-small"\nsettings = { held-out = 5 }\n[[run]]\nname = "a"\nmethod = "ibp"\n'
+    ((_, _, one),) = ablation.plan(write(tmp_path, text), tmp_path, Path("somewhere"))
+    assert (one.config.dataset, one.config.method, one.config.data_dir) == ("mnist", "ibp", "somewhere")
+    assert one.config.beta_start == one.config.beta_final == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("run = 3", r"it needs \[\[run\]\] tables"),
+        ("[[run]]\nmethod = 'ibp'", r"it needs \[\[run\]\] tables, each with a name"),
+        ("settings = 3\n[[run]]\nname = 'a'", "it needs"),
+        ("speed = 3\n[[run]]\nname = 'a'", "it needs"),
+        ("[[run]]\nname = 'a'\nspeed = 3", "unrecognized arguments: --speed 3"),
+        ("[[run]]\nname = 'a'\nepochs = 2.5", "--epochs: invalid int value: '2.5'"),
+        ("[[run]]\nname = 'a'", "a holds no images out to compare on; add held-out = 5000"),
+        ("[[run]", "cannot read .*parts.toml"),
+    ],
+)
+def test_files_that_make_no_sense(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ZooError, match=message):
+        ablation.plan(write(tmp_path, text), tmp_path, None)
+
+
+@pytest.mark.slow
+def test_an_ablation_of_real_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    load = data.load
+
+    def without_test(*arguments: Any) -> data.Dataset:
+        return load(*arguments)._replace(test=data.Split(torch.empty(0), torch.empty(0)))
+
+    monkeypatch.setattr(data, "load", without_test)
+    arguments = [str(write(tmp_path, FILE)), "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(ablation.app, arguments)
+    assert result.exit_code == 0, result.output
+    rows = json.loads((tmp_path / "out" / "ingredients.json").read_text())
+    assert [row["name"] for row in rows] == ["As it is!", "IBP alone", "wide"]
+    for row in rows:
+        assert (row["split"], row["epochs"], row["verified"].keys()) == ("validation", 3, {"0.02", "0.1"})
+        assert 0 < row["standard"] <= row["verified"]["0.02"] <= row["verified"]["0.1"] <= 1
+        assert row["standard"] * 300 == pytest.approx(round(row["standard"] * 300))
+        assert row["minutes"] > 0
+    # the same as what training saw on these images after its last epoch
+    history = (tmp_path / "out" / "00-as-it-is-seed0" / "metrics.jsonl").read_text().splitlines()
+    last = json.loads(history[-1])
+    assert (last["watched"], last["watched_standard_error"]) == ("validation", rows[0]["standard"])
+    assert "3 of 3 runs are finished" in CliRunner().invoke(ablation.app, arguments).output

@@ -1,0 +1,214 @@
+"""The page of results says what the stored results say, and refuses those it would have to explain."""
+
+import dataclasses
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from zoo import commands, config, markdown, report
+from zoo.errors import ZooError
+from zoo.models import INPUT_SHAPES, build, measure
+from zoo.published import PUBLISHED, published
+from zoo.train import app as train_app
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {"boundgraph": "0.1.0", "torch": "2.13", "machine": {"processor": "ACME", "cores": 2}, "commit": None}
+
+
+def result(given: dict[str, Any], *errors: tuple[float, ...], **changes: Any) -> dict[str, Any]:
+    """What a run with these settings leaves, with (eps, standard, PGD, verified) errors."""
+    rows = []
+    for eps, standard, pgd, verified in errors:
+        kinds = {"standard": standard, "pgd": pgd, "verified": verified}
+        rows.append({"eps": eps} | {kind: {"error": error} for kind, error in kinds.items()})
+    evaluation = {"examples": 10_000, "dtype": "float64", "evaluations": rows}
+    settings = dataclasses.asdict(commands.resolved(given))
+    return {"config": settings, "environment": ENVIRONMENT, "seconds": 7200.0, "evaluation": evaluation} | changes
+
+
+def write(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def rows_of(page: str, heading: str) -> list[list[str]]:
+    """Cells of the first table below a heading, without its head."""
+    below = page.split(f"## {heading}\n")[1]
+    table = below[below.index("| ") :].split("\n\n")[0]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+
+
+def commands_of(page: str, heading: str) -> list[list[str]]:
+    block = page.split(f"## {heading}\n")[1].split("```bash\n")[1].split("\n```")[0]
+    return [shlex.split(line) for line in block.replace("\\\n", " ").splitlines()]
+
+
+def test_a_table_per_radius_with_published_errors_beside(tmp_path: Path) -> None:
+    small = {"recipe": "paper-mnist-small", "eval_eps": "0.3,0.4"}
+    write(tmp_path / "b-seed0.json", result(small, (0.3, 0.011, 0.05, 0.07), (0.4, 0.011, 0.06, 0.1234)))
+    plain = {"dataset": "mnist", "method": "ibp", "seed": 5}
+    write(tmp_path / "a-seed5.json", result(plain, (0.3, 0.02, 0.06, 0.08)))
+    write(tmp_path / "capabilities.json", {"of": "another program"})
+    page = report.page(tmp_path)
+    model = commands.resolved(small).model
+    parameters = f"{measure(build(model, 'mnist'), INPUT_SHAPES['mnist']).parameters:,}"
+    assert rows_of(page, "MNIST, eps 0.3") == [
+        ["b", f"`{model}`", parameters, "1.10", "5.00", "7.00", "120", "0"],
+        ["a", "`cnn_4layer_linear_256_width_1`", "170,598", "2.00", "6.00", "8.00", "120", "5"],
+    ]
+    assert rows_of(page, "MNIST, eps 0.4")[0][3:] == ["1.10", "6.00", "12.34", "120", "0"]
+    best = page.split("## MNIST, eps 0.4")[1]
+    assert "| CROWN-IBP, Zhang et al., arXiv 1906.06316v1 | DM-Large | - | 12.96 |" in best
+    assert "| DM-Large | 2.36 | 10.61 |" in best
+    assert "boundgraph 0.1.0, torch 2.13, machine processor ACME, cores 2, commit unknown (2 runs)" in page
+
+
+def test_commands_repeat_the_runs(tmp_path: Path) -> None:
+    """Given to the command lines, they come to the very settings."""
+    loop = {"recipe": "paper-mnist-small", "lr": 1e-3, "flip": True}
+    for seed in (1, 0):
+        write(tmp_path / f"paper-mnist-small-seed{seed}.json", result(loop | {"seed": seed}, (0.3, 0.1, 0.2, 0.3)))
+    single = {"dataset": "mnist", "method": "ibp", "seed": 5, "threads": 2, "lr_milestones": "3,4"}
+    write(tmp_path / "a-seed5.json", result(single, (0.3, 0.02, 0.06, 0.08), (0.1, 0.02, 0.06, 0.07)))
+    page = report.page(tmp_path)
+    lines = commands_of(page, "MNIST: commands")
+    trained = [line[3:] for line in lines if line[:3] == ["python", "-m", "zoo.train"]]
+    told = [commands.parse([word.replace("$seed", "1") for word in line]) for line in trained]
+    assert all(settings.pop("data_dir") == "DATA" for settings in told)
+    assert told[0].pop("out") == "runs/a-seed5"  # the name is not the usual one of such a run
+    assert [commands.resolved(settings) for settings in told] == [
+        commands.resolved(single),
+        commands.resolved(loop | {"seed": 1}),
+    ]
+    assert ["for", "seed", "in", "0", "1;", "do"] in lines
+    evaluated = [line[3:] for line in lines if line[:3] == ["python", "-m", "zoo.evaluate"]]
+    assert evaluated == [
+        ["runs/a-seed5/final.pt", "--eps", "0.3", "--eps", "0.1", "--json", "runs/a-seed5/result.json"],
+        ["runs/paper-mnist-small-seed$seed/final.pt", "--json", "runs/paper-mnist-small-seed$seed/result.json"],
+    ]
+    assert all(len(line) <= 120 for line in page.splitlines() if not line.startswith("|"))
+
+
+def test_flags_are_those_of_the_command_line() -> None:
+    """What `commands` writes and reads, `zoo.train` reads."""
+    shown = CliRunner().invoke(train_app, ["--help"], env={"COLUMNS": "200"}).output
+    known = set(re.findall(r"--[a-z0-9][a-z0-9-]*", shown))
+    for name, kind in config.SETTINGS.items():
+        values = (True, False) if kind is bool else (kind(1),)
+        assert {commands.flags({name: value})[0] for value in values} <= known
+
+
+def test_families_show_the_spread_and_the_command_of_the_sweep(tmp_path: Path) -> None:
+    from zoo.sweep import plan
+
+    shared = {"recipe": "paper-mnist-small", "ramp": 10}
+    for job in plan("paper-small", shared, ["ibp", "crown-ibp"], [0], Path("runs/short")):
+        verified = 0.1 + 0.01 * (len(job.config.model) % 7) + (0.05 if job.config.method == "ibp" else 0)
+        content = result(job.given, (0.3, 0.05, 0.08, verified))
+        write(tmp_path / "short" / f"{job.name}.json", content)
+    page = report.page(tmp_path)
+    rows = rows_of(page, "Families of models")
+    assert [row[:6] for row in rows] == [
+        ["MNIST", "small", "ibp", "0.3", "10", "10"],
+        ["MNIST", "small", "crown-ibp", "0.3", "10", "10"],
+    ]
+    low, middle, high = map(float, rows[1][7].split(" / "))
+    assert 10 <= low < middle < high <= 16
+    assert [float(error) - 5 for error in rows[0][7].split(" / ")] == pytest.approx([low, middle, high])
+    (line,) = commands_of(page, "Families of models")
+    assert " ".join(line) == (
+        "python -m zoo.sweep paper-small --dataset mnist --recipe paper-mnist-small --data-dir DATA --method ibp "
+        "--method crown-ibp --seeds 0 --out runs/short -- --ramp 10"
+    )
+
+
+def test_ingredients_come_from_images_held_out(tmp_path: Path) -> None:
+    write(tmp_path / "a-seed0.json", result({"dataset": "mnist"}, (0.3, 0.02, 0.06, 0.08)))
+    row = {"name": "clipped", "settings": {"activation": "ramp", "flip": False}, "verified": {"0.3": 0.1, "0.4": 0.2}}
+    row |= {"standard": 0.03, "split": "validation", "epochs": 20, "minutes": 4.25}
+    write(tmp_path / "ingredients.json", [row])
+    assert rows_of(report.page(tmp_path), "Ingredients") == [
+        ["clipped", "`--activation ramp --no-flip`", "3.00", "10.00", "20.00", "20", "4.2"]
+    ]
+    write(tmp_path / "ingredients.json", [row | {"split": "test"}])
+    with pytest.raises(ZooError, match=r"ingredients.json has figures of test: choices are made on validation images"):
+        report.page(tmp_path)
+    write(tmp_path / "ingredients.json", [{"name": "clipped"}])
+    with pytest.raises(ZooError, match="is not what `python -m zoo.ablation` writes: KeyError"):
+        report.page(tmp_path)
+
+
+def test_results_that_need_an_explanation_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ZooError, match="there is no folder"):
+        report.page(tmp_path / "missing")
+    with pytest.raises(ZooError, match="has no results of runs"):
+        report.page(tmp_path)
+    whole = result({"dataset": "mnist"}, (0.3, 0.02, 0.06, 0.08))
+    for changes, message in [
+        ({"examples": 1000}, "is about 1000 examples, not the whole test set of mnist"),
+        ({"dtype": "float32"}, "has certificates in float32; the page holds those in float64 only"),
+    ]:
+        write(tmp_path / "a-seed0.json", whole | {"evaluation": whole["evaluation"] | changes})
+        with pytest.raises(ZooError, match=message):
+            report.page(tmp_path)
+    write(tmp_path / "a-seed0.json", {name: value for name, value in whole.items() if name != "seconds"})
+    with pytest.raises(ZooError, match=r"a-seed0.json lacks the field 'seconds'"):
+        report.page(tmp_path)
+
+
+def test_results_are_stored_without_the_paths_of_the_machine(tmp_path: Path) -> None:
+    run = tmp_path / "made" / "x-seed0"
+    content = result({"dataset": "mnist", "data_dir": str(tmp_path), "out": str(run)}, (0.3, 0.02, 0.06, 0.08))
+    flat = content | content.pop("evaluation") | {"checkpoint": str(run / "final.pt")}  # as zoo.evaluate writes it
+    del flat["seconds"]
+    write(run / "result.json", flat)
+    (run / "metrics.jsonl").write_text(json.dumps({"epoch": 1, "seconds": 100, "watched_seconds": 20}) + "\n")
+    results, page = tmp_path / "results", tmp_path / "results.md"
+    arguments = [str(results), "--out", str(page)]
+    runner = CliRunner()
+    added = runner.invoke(report.app, [*arguments, "--add", str(run), "--add", str(run.parent)])
+    assert added.exit_code == 0, added.output
+    assert sorted(str(path.relative_to(results)) for path in results.glob("**/*.json")) == [
+        "made/x-seed0.json",
+        "x-seed0.json",
+    ]
+    for path in results.glob("**/*.json"):
+        assert str(tmp_path) not in path.read_text()
+        assert json.loads(path.read_text())["seconds"] == 120
+    assert rows_of(page.read_text(), "MNIST, eps 0.3")[0][0] == "x"
+    assert runner.invoke(report.app, [*arguments, "--check"]).exit_code == 0
+    page.write_text(page.read_text().replace("8.00", "7.00"))
+    stale = runner.invoke(report.app, [*arguments, "--check"])
+    assert (stale.exit_code, "writes it anew" in stale.output) == (1, True)
+    assert "7.00" in page.read_text()
+    refused = runner.invoke(report.app, [*arguments, "--add", str(tmp_path / "nothing")])
+    assert (refused.exit_code, "no result.json in" in refused.output) == (2, True)
+
+
+def test_words_of_the_page() -> None:
+    assert [markdown.radius(eps) for eps in (0.1, 0.2, 0.3, 2 / 255, 8 / 255, 8.8 / 255, 1.0)] == [
+        *("0.1", "0.2", "0.3", "2/255", "8/255", "0.03451", "1"),
+    ]
+    assert [markdown.minutes(length) for length in (0.04, 9.94, 12.6)] == ["0.0", "9.9", "13"]
+    assert markdown.command(["m", "a b", "--x", "$seed", "--", "--y"]) == "python -m m 'a b' --x $seed -- --y"
+
+
+def test_published_errors_are_in_percent_and_found_by_radius() -> None:
+    assert [row.verified for row in published("mnist", 0.3)] == [7.46, 7.02, 6.87, 5.98]
+    assert published("cifar10", 0.03137) == published("cifar10", 8 / 255) != []
+    assert published("mnist", 0.35) == []
+    assert all(1 < row.verified < 100 and (row.standard or 0) < row.verified for row in PUBLISHED)
+
+
+def test_the_page_of_the_repository_is_that_of_its_results() -> None:
+    results = ROOT / "docs" / "results"
+    if not any(report.RUN.fullmatch(path.stem) for path in results.glob("**/*.json")):
+        pytest.skip("no results of runs are stored")
+    assert (ROOT / "docs" / "results.md").read_text(encoding="utf-8") == report.page(results), (
+        "python -m zoo.report docs/results --out docs/results.md"
+    )

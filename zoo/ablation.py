@@ -1,0 +1,132 @@
+"""`python -m zoo.ablation FILE.toml`: what single settings are worth, on training images held out and never on test."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import boundgraph
+from zoo import checkpoint, commands, data
+from zoo.errors import ZooError
+from zoo.loop import errors_on
+from zoo.records import read_history, seconds_of
+from zoo.runs import Job, job, report_failures, run_all, same_run
+from zoo.terminal import application, typer, user_errors
+
+app = application()
+Option = typer.Option
+
+INGREDIENTS = "ingredients.json"
+FORMAT = "it needs [[run]] tables, each with a name and settings, and may have a recipe and a table [settings] for all"
+
+
+@app.command()
+def main(
+    file: Annotated[Path, typer.Argument(metavar="FILE.toml", help="The runs to compare.")],
+    data_dir: Annotated[Path | None, Option(help="Folder that holds MNIST/raw and the like.")] = None,
+    out: Annotated[Path | None, Option(help="Where the runs go.  [default: runs/<name of the file>]")] = None,
+) -> None:
+    """Train runs that differ in the settings of a file, and compare them on the images held out.
+
+        recipe = "NAME"
+        settings = { held-out = 5000 }
+        run = [{ name = "as it is" }, { name = "IBP alone", method = "ibp" }]
+
+    Finished runs are skipped and killed ones continue. The table goes to ingredients.json beside the runs.
+    """
+    with user_errors():
+        folder = Path("runs") / file.stem if out is None else out
+        named = plan(file, folder, data_dir)
+        failures = run_all([one for _, _, one in named], lambda one: [one.training], is_finished)
+        rows = [outcome(name, changed, one) for name, changed, one in named if is_finished(one)]
+        if rows:
+            checkpoint.write_json(folder / INGREDIENTS, rows)
+            print("\n".join(map(_line, rows)), folder / INGREDIENTS, sep="\n")
+    report_failures(failures)
+
+
+def plan(file: Path, out: Path, data_dir: Path | None) -> list[tuple[str, dict[str, Any], Job]]:
+    """Name, changed settings, and run, in the order of the file.
+
+    Raises:
+        ZooError: (a ValueError) the file cannot be read or names a setting that does not exist or makes no sense, or
+            a run would hold no images out.
+    """
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ZooError(f"cannot read {file}: {error}") from error
+    runs = content.get("run")
+    if not isinstance(runs, list) or not runs or content.keys() - {"recipe", "settings", "run"}:
+        raise ZooError(f"{file}: {FORMAT}")
+    shared = _settings(file, content.get("settings", {}))
+    shared |= {"recipe": content["recipe"]} if "recipe" in content else {}
+    shared |= {"data_dir": str(data_dir)} if data_dir is not None else {}
+    named = []
+    for number, row in enumerate(runs):
+        if not isinstance(row, dict) or not isinstance(row.get("name"), str):
+            raise ZooError(f"{file}: {FORMAT}")
+        changed = _settings(file, {name: value for name, value in row.items() if name != "name"})
+        given = shared | changed
+        if "method" in changed:
+            given = commands.with_method(given, changed["method"])
+        seed = commands.resolved(given).seed
+        one = job(given | {"out": str(out / f"{number:02}-{_slug(row['name'])}-seed{seed}")})
+        if not one.config.held_out:
+            raise ZooError(
+                f"{file}: {row['name']} holds no images out to compare on; add held-out = 5000 to its settings"
+            )
+        named.append((row["name"], changed, one))
+    return named
+
+
+def is_finished(one: Job) -> bool:
+    """Whether the run has come to its last epoch, with the settings that it is to have."""
+    final = one.out / "final.pt"
+    return final.is_file() and same_run(one.config, checkpoint.load(final)[0])
+
+
+def outcome(name: str, changed: dict[str, Any], one: Job) -> dict[str, Any]:
+    """Errors of a finished run on the images held out, by the bound that its training ends with.
+
+    Raises:
+        ZooError: (a ValueError) the run left no weights or no metrics, or the data set cannot be read.
+    """
+    _, model, _ = checkpoint.load_model(one.out / "final.pt")
+    dataset = data.load(one.config.dataset, one.config.data_dir).hold_out(one.config.held_out)
+    assert dataset.validation is not None
+    beta = one.config.beta(one.config.eps)
+    bounded = boundgraph.compile(model, method="crown-ibp" if beta else "ibp")
+    tallies = {eps: errors_on(bounded, dataset.validation, eps=eps, beta=beta) for eps in one.config.radii}
+    return {
+        "name": name,
+        "settings": changed,
+        "verified": {f"{eps:g}": tally.verified_error for eps, tally in tallies.items()},
+        "standard": next(iter(tallies.values())).standard_error,
+        "split": "validation",
+        "epochs": one.config.epochs,
+        "minutes": sum(map(seconds_of, read_history(one.out))) / 60,
+    }
+
+
+def _settings(file: Path, table: Any) -> dict[str, Any]:
+    """Settings with - or _ in their names, checked like flags."""
+    if not isinstance(table, dict):
+        raise ZooError(f"{file}: {FORMAT}")
+    given = {
+        name.replace("-", "_"): ",".join(map(str, value)) if isinstance(value, list) else value
+        for name, value in table.items()
+    }
+    return commands.parse(commands.flags(given))
+
+
+def _slug(name: str) -> str:
+    return "-".join("".join(letter if letter.isalnum() else " " for letter in name.lower()).split())
+
+
+def _line(row: dict[str, Any]) -> str:
+    verified = ", ".join(f"{100 * error:.2f} % at eps {eps}" for eps, error in row["verified"].items())
+    return f"{row['name']}: standard {100 * row['standard']:.2f} %, verified {verified}"
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,169 @@
+"""What runs leave behind, read again: the metrics of a run directory, and the results of an evaluation."""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from zoo.config import TrainingConfig
+from zoo.errors import ZooError
+
+RESULT = "result.json"
+
+
+class Evaluation(NamedTuple):
+    """Shares of the test examples in error at one radius."""
+
+    eps: float
+    standard: float
+    pgd: float | None  # None where no attack was run
+    verified: float
+
+
+class Result(NamedTuple):
+    """One trained and evaluated run."""
+
+    path: Path
+    content: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Name of the run: of its file, or of its directory."""
+        return self.path.parent.name if self.path.name == RESULT else self.path.stem
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return _field(self.content, "config", dict, self.path)
+
+    @property
+    def configuration(self) -> TrainingConfig:
+        """The configuration; settings newer than the result have their defaults, and those that are gone are let be.
+
+        Raises:
+            ZooError: (a ValueError) a setting is missing or makes no sense.
+        """
+        known = {field.name for field in fields(TrainingConfig)}
+        try:
+            return TrainingConfig(**{name: value for name, value in self.config.items() if name in known})
+        except (ZooError, TypeError) as error:
+            raise ZooError(f"{self.path}: {error}") from error
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        return _field(self.content, "environment", dict, self.path)
+
+    @property
+    def seconds(self) -> float:
+        """Of training."""
+        return _field(self.content, "seconds", float, self.path)
+
+    @property
+    def examples(self) -> int:
+        return _field(self._evaluation, "examples", int, self.path)
+
+    @property
+    def dtype(self) -> str:
+        """Of the certificates."""
+        return _field(self._evaluation, "dtype", str, self.path)
+
+    @property
+    def evaluations(self) -> list[Evaluation]:
+        """Errors per radius.
+
+        Raises:
+            ZooError: (a ValueError) a figure is missing, or the figures contradict each other: standard error <= PGD
+                error <= verified error holds for every network.
+        """
+        return [
+            self._one(row) for row in _field(self._evaluation, "evaluations", list, self.path) if isinstance(row, dict)
+        ]
+
+    def setting(self, name: str, kind: type = object) -> Any:
+        """A setting of the training.
+
+        Raises:
+            ZooError: (a ValueError) the result lacks it.
+        """
+        return _field(self.config, name, kind, self.path)
+
+    @property
+    def _evaluation(self) -> dict[str, Any]:
+        """The fields of the evaluation, which may also stand beside those of the training."""
+        return _field(self.content, "evaluation", dict, self.path) if "evaluation" in self.content else self.content
+
+    def _one(self, row: dict[str, Any]) -> Evaluation:
+        def error(kind: str) -> float:
+            return _field(_field(row, kind, dict, self.path), "error", float, self.path)
+
+        found = Evaluation(
+            eps=_field(row, "eps", float, self.path),
+            standard=error("standard"),
+            pgd=error("pgd") if row.get("pgd") else None,
+            verified=error("verified"),
+        )
+        attacked = found.standard if found.pgd is None else found.pgd
+        if not 0 <= found.standard <= attacked <= found.verified <= 1:
+            raise ZooError(
+                f"{self.path} contradicts itself at eps {found.eps:g}: standard error {found.standard:g}, "
+                f"PGD error {attacked:g} and verified error {found.verified:g} must lie in [0, 1] and not fall"
+            )
+        return found
+
+
+def read_result(path: Path) -> Result:
+    """The result of a run, from its JSON file. Fields are looked at when they are asked for, others are let be.
+
+    Raises:
+        ZooError: (a ValueError) there is no such file, or it holds no JSON object; and later, when a field is missing.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ZooError(f"cannot read the result {path}: {error}") from error
+    if not isinstance(content, dict):
+        raise ZooError(f"{path} is no result of `python -m zoo.evaluate --json`")
+    return Result(path, content)
+
+
+def read_history(run: Path) -> list[dict[str, Any]]:
+    """The records of the finished epochs of a run directory, first epoch first.
+
+    Raises:
+        ZooError: (a ValueError) the directory has no metrics.jsonl, no epoch has finished, or a line is damaged.
+    """
+    path = run / "metrics.jsonl"
+    try:
+        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except OSError as error:
+        raise ZooError(
+            f"no {path}: give a directory that `python -m zoo.train` wrote, such as runs/NAME-seed0"
+        ) from error
+    except ValueError as error:
+        raise ZooError(f"cannot read {path}: {error}") from error
+    if not records:
+        raise ZooError(f"{path} has no finished epoch yet")
+    return records
+
+
+def figure(record: dict[str, Any], name: str, run: Path) -> float:
+    """A number of an epoch's record.
+
+    Raises:
+        ZooError: (a ValueError) the record lacks it.
+    """
+    return _field(record, name, float, run / "metrics.jsonl")
+
+
+def seconds_of(record: dict[str, Any]) -> float:
+    """What an epoch took, with the look at the images watched; 0 where it is not known."""
+    return float(record.get("seconds", 0.0)) + float(record.get("watched_seconds", 0.0))
+
+
+def _field(content: dict[str, Any], name: str, kind: type, path: Path) -> Any:
+    value = content.get(name)
+    if kind is float and type(value) is int:
+        return float(value)
+    if name not in content or not isinstance(value, kind):
+        what = "lacks" if name not in content else f"has {value!r:.40} as"
+        raise ZooError(f"{path} {what} the field {name!r}; was it written by another version of the zoo?")
+    return value

@@ -1,0 +1,244 @@
+"""`python -m zoo.report RESULTS_DIR --out docs/results.md`: the page of results, from what evaluations stored."""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+
+from zoo import commands, families, losses, markdown, reproduction
+from zoo.ablation import INGREDIENTS
+from zoo.checkpoint import build_model, write_json
+from zoo.errors import ZooError
+from zoo.published import published
+from zoo.records import RESULT, Evaluation, Result, read_history, read_result, seconds_of
+from zoo.terminal import application, typer, user_errors
+
+app = application()
+Option = typer.Option
+
+RUN = re.compile(r".+-seed\d+")  # names of runs; other programs keep other results in the same folder
+TEST_EXAMPLES = {"digits": 360, "mnist": 10_000, "fashion-mnist": 10_000, "cifar10": 10_000}
+
+HOW = """\
+# Results
+
+Errors are in percent of the whole test set. *Verified*: all examples but those with a proof, for every point of the
+l_inf ball that lies in [0, 1], that the class is right. A proof is a lower bound of every margin that is finite and
+strictly greater than 0, computed in float64. *PGD*: the examples that are misclassified or that an attack broke, so
+standard error ≤ PGD error ≤ true robust error ≤ verified error.
+
+Nothing was chosen on test images. Weights are those after the last epoch, the average of the last epochs, or the best
+on training images held out; settings were compared on images held out. Minutes are those of training.
+
+Every row is one run, stored in `docs/results/`, and the commands below the tables repeat it; `DATA` is the folder that
+holds `MNIST/raw`. `python -m zoo.report docs/results --out docs/results.md` writes this page."""
+
+
+@app.command()
+def main(
+    results: Annotated[Path, typer.Argument(metavar="RESULTS_DIR", help="Folder of stored results.")],
+    out: Annotated[Path, Option(help="The page to write.")] = Path("docs/results.md"),
+    check: Annotated[bool, Option("--check", help="Write nothing; status 1 if the page is another one.")] = False,
+    add: Annotated[list[Path], Option(help="First store the results of a run or a sweep; may be repeated.")] = [],  # noqa: B006
+) -> None:
+    """Write the page of results from stored results: RESULTS_DIR/NAME-seed0.json, and a folder per sweep.
+
+    Stored results are the result.json of runs, without the paths of the machine they come from.
+    """
+    with user_errors():
+        if check and add:
+            raise ZooError("--check writes nothing, so it does not go with --add")
+        for source in add:
+            store(source, results)
+        text = page(results)
+    if not check:
+        out.write_text(text, encoding="utf-8")
+        print(out)
+    elif not out.is_file() or out.read_text(encoding="utf-8") != text:
+        print(f"{out} is not what {results} gives; python -m zoo.report {results} --out {out} writes it anew")
+        raise typer.Exit(1)
+
+
+def store(source: Path, results: Path) -> None:
+    """Copy the result of a run directory into a folder of results, or those of a sweep into a folder below it.
+
+    Raises:
+        ZooError: (a ValueError) there is no result in the directory.
+    """
+    source = source.resolve()
+    found = [source / RESULT] if (source / RESULT).is_file() else sorted(source.glob(f"*/{RESULT}"))
+    if not found:
+        raise ZooError(f"no {RESULT} in {source} or in the folders in it; `python -m zoo.evaluate --json` writes one")
+    folder = results if found[0].parent == source else results / source.name
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in found:
+        result = read_result(path)
+        if not RUN.fullmatch(result.name):
+            raise ZooError(f"{path.parent} must be named like a run, NAME-seed0, to be stored under its name")
+        run = f"runs/{result.name}" if folder == results else f"runs/{source.name}/{result.name}"
+        about: dict[str, Any] = {"config": result.config | {"data_dir": "DATA", "out": run}}
+        if "seconds" not in result.content:
+            about["seconds"] = sum(map(seconds_of, read_history(path.parent)))
+        if "checkpoint" in result.content:
+            about["checkpoint"] = f"{run}/final.pt"
+        write_json(folder / f"{result.name}.json", result.content | about)
+
+
+def page(folder: Path) -> str:
+    """The page, a pure function of the stored results.
+
+    Raises:
+        ZooError: (a ValueError) there are none; one is damaged, of a part of the test set, or not in float64.
+    """
+    runs = read_all(folder)
+    sweeps = {sub.name: found for sub in sorted(folder.iterdir()) if sub.is_dir() and (found := read_all(sub))}
+    if not runs and not sweeps:
+        raise ZooError(f"{folder} has no results of runs (NAME-seed0.json)")
+    everything = [*runs, *(result for found in sweeps.values() for result in found)]
+    parts = [HOW]
+    for dataset, title in markdown.TITLES.items():
+        if own := [result for result in runs if result.setting("dataset") == dataset]:
+            parts += [*_tables(own, dataset), f"### {title}: commands", reproduction.of_runs(own)]
+    if sweeps:
+        parts += _families(sweeps)
+    if (folder / INGREDIENTS).is_file():
+        parts += _ingredients(folder / INGREDIENTS)
+    return "\n\n".join([*parts, "## Environment", _environments(everything)]) + "\n"
+
+
+def read_all(folder: Path) -> list[Result]:
+    """The results of runs in a folder, in alphabetical order.
+
+    Raises:
+        ZooError: (a ValueError) as for `page`.
+    """
+    if not folder.is_dir():
+        raise ZooError(f"there is no folder {folder}")
+    results = [read_result(path) for path in sorted(folder.glob("*.json")) if RUN.fullmatch(path.stem)]
+    for result in results:
+        dataset = result.setting("dataset", str)
+        if result.examples != TEST_EXAMPLES.get(dataset):
+            raise ZooError(f"{result.path} is about {result.examples} examples, not the whole test set of {dataset}")
+        if result.dtype.removeprefix("torch.") != "float64":
+            raise ZooError(f"{result.path} has certificates in {result.dtype}; the page holds those in float64 only")
+    return results
+
+
+def _tables(results: Sequence[Result], dataset: str) -> list[str]:
+    found = [(evaluation, result) for result in results for evaluation in result.evaluations]
+    parts = []
+    for eps in sorted({evaluation.eps for evaluation, _ in found}):
+        rows = sorted(((one, result) for one, result in found if one.eps == eps), key=lambda row: row[0].verified)
+        head = ("run", "model", "parameters", "standard", "PGD", "verified", "minutes", "seed")
+        parts.append(f"## {markdown.TITLES[dataset]}, eps {markdown.radius(eps)}")
+        parts.append(markdown.table(head, [_row(one, result) for one, result in rows]))
+        if known := published(dataset, eps):
+            literature = [
+                (row.source, row.network, "-" if row.standard is None else f"{row.standard:.2f}", f"{row.verified:.2f}")
+                for row in known
+            ]
+            parts.append(markdown.table(("published", "network", "standard", "verified"), literature))
+    return parts
+
+
+def _row(evaluation: Evaluation, result: Result) -> tuple[str, ...]:
+    name, model = re.sub(r"-seed\d+$", "", result.name), result.setting("model", str)
+    errors = map(markdown.percent, (evaluation.standard, evaluation.pgd, evaluation.verified))
+    return (
+        name,
+        f"`{model}`",
+        f"{parameters(result):,}",
+        *errors,
+        markdown.minutes(result.seconds / 60),
+        str(result.setting("seed")),
+    )
+
+
+def parameters(result: Result) -> int:
+    """Number of parameters of the model of a run."""
+    with torch.device("meta"):  # sizes without memory
+        return sum(parameter.numel() for parameter in build_model(result.configuration).parameters())
+
+
+def _families(sweeps: dict[str, list[Result]]) -> list[str]:
+    groups: dict[tuple[str, str, int], list[Result]] = {}  # data set, family, ramp
+    for result in (result for found in sweeps.values() for result in found):
+        dataset, model = result.setting("dataset", str), result.setting("model", str)
+        key = dataset, families.family_of(model, dataset), result.setting("ramp", int)
+        groups.setdefault(key, []).append(result)
+    order = list(markdown.TITLES), [*families.FAMILIES, families.OTHER], list(losses.METHODS)
+    rows = []
+    for (dataset, family, ramp), group in groups.items():
+        for row in families.summarize(group):
+            spreads = [_spread(row[kind]) for kind in ("standard", "verified")]
+            place = order[0].index(dataset), row["eps"], order[1].index(family), ramp, order[2].index(row["method"])
+            words = markdown.TITLES[dataset], family, row["method"], markdown.radius(row["eps"])
+            rows.append((place, (*words, str(ramp), str(row["runs"]), *spreads)))
+    head = ("data set", "models", "method", "eps", "ramp", "runs", "standard", "verified")
+    about = (
+        "Spread of the errors over the paper's families of models, as min / median / max. The ramp is the number of "
+        "epochs\nin which the radius grows."
+    )
+    return [
+        "## Families of models",
+        about,
+        markdown.table(head, [row for _, row in sorted(rows)], words=3),
+        reproduction.of_sweeps(sweeps),
+    ]
+
+
+def _spread(errors: dict[str, float]) -> str:
+    return " / ".join(markdown.percent(errors[name]) for name in ("min", "median", "max"))
+
+
+def _ingredients(path: Path) -> list[str]:
+    """What single settings are worth."""
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        radii = sorted({eps for row in rows for eps in row["verified"]}, key=float)
+        body = [
+            (
+                row["name"],
+                f"`{settings}`" if (settings := " ".join(commands.flags(row["settings"]))) else "",
+                markdown.percent(row["standard"]),
+                *(markdown.percent(row["verified"].get(eps)) for eps in radii),
+                str(row["epochs"]),
+                markdown.minutes(row["minutes"]),
+            )
+            for row in rows
+        ]
+        splits = {row["split"] for row in rows}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ZooError(f"{path} is not what `python -m zoo.ablation` writes: {error!r}") from error
+    if splits != {"validation"}:
+        raise ZooError(
+            f"{path} has figures of {', '.join(map(str, splits))}: choices are made on validation images only"
+        )
+    verified = [f"verified, eps {markdown.radius(float(eps))}" for eps in radii]
+    return [
+        "## Ingredients",
+        "What each setting is worth, in percent of the training images held out: the test set has no part in it.",
+        markdown.table(("run", "settings", "standard", *verified, "epochs", "minutes"), body),
+    ]
+
+
+def _environments(results: Iterable[Result]) -> str:
+    """Versions and machines, each with the number of runs that were made with it."""
+    counts: dict[str, int] = {}
+    for result in results:
+        about = ", ".join(f"{name} {_words(value)}" for name, value in result.environment.items())
+        counts[about] = counts.get(about, 0) + 1
+    return "\n".join(f"- {about} ({count} run{'s' * (count > 1)})" for about, count in counts.items())
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_words(inside)}" for name, inside in value.items())
+    return "unknown" if value is None else str(value)
+
+
+if __name__ == "__main__":
+    app()

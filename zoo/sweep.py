@@ -1,0 +1,129 @@
+"""`python -m zoo.sweep`: train and evaluate a family of models by several methods, unattended and resumable."""
+
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any
+
+from zoo import commands, families
+from zoo.checkpoint import write_json
+from zoo.config import DEFAULT_DATASET, read_recipe
+from zoo.errors import ZooError
+from zoo.records import RESULT, read_result
+from zoo.runs import Job, job, report_failures, run_all, same_run
+from zoo.terminal import Table, application, console, typer, user_errors
+
+app = application()
+Option = typer.Option
+
+OWN = ("model", "method", "seed", "out")  # settings that the sweep gives to each run
+SUMMARY = "summary.json"
+STATISTICS = ("min", "median", "max", "mean")
+
+
+@app.command()
+def main(
+    models: Annotated[str, typer.Argument(help="paper-small, paper-medium, or names with commas between them.")],
+    flags: Annotated[list[str] | None, typer.Argument(help="After --: flags of zoo.train, for every run.")] = None,
+    recipe: Annotated[str | None, Option(help="Name or TOML file of a recipe.")] = None,
+    dataset: Annotated[str | None, Option(help="Data set.  [default: the recipe's]")] = None,
+    data_dir: Annotated[Path | None, Option(help="Folder that holds MNIST/raw and the like.")] = None,
+    method: Annotated[list[str], Option(help="Training method; may be repeated.")] = ["ibp", "crown-ibp"],  # noqa: B006
+    seeds: Annotated[str, Option(help='Seeds, such as "0,1".')] = "0",
+    out: Annotated[Path | None, Option(help="Where the runs go.  [default: runs/<recipe>-<models>]")] = None,
+    summary_only: Annotated[bool, Option("--summary-only", help="Only the table of the finished runs.")] = False,
+) -> None:
+    """Train and evaluate every model by every method with every seed, one run after the other.
+
+    Finished runs are skipped and killed ones continue, so the same command goes on where it stopped. A run that fails
+    does not stop the others; it is told at the end, and the status is 1.
+    """
+    with user_errors():
+        shared = commands.parse(flags or [])
+        if taken := [name for name in (*OWN, "recipe", "dataset", "data_dir") if name in shared]:
+            raise ZooError(f"{', '.join(map(commands.flag, taken))} cannot stand after --: the sweep sets it")
+        named = {"recipe": recipe, "dataset": dataset, "data_dir": None if data_dir is None else str(data_dir)}
+        shared |= {name: value for name, value in named.items() if value is not None}
+        jobs = plan(models, shared, method, numbers(seeds), out)
+        failures = [] if summary_only else run_all(jobs, steps, is_finished)
+        summarize(jobs, models)
+    report_failures(failures)
+
+
+def plan(
+    models: str, shared: dict[str, Any], methods: Sequence[str], seeds: Sequence[int], out: Path | None
+) -> list[Job]:
+    """All runs of a sweep, in the order in which they are done: model by model, so that methods can soon be compared.
+
+    Raises:
+        ZooError: (a ValueError) a name is unknown, or a setting makes no sense.
+    """
+    stored = read_recipe(shared["recipe"]) if "recipe" in shared else {}
+    dataset = shared.get("dataset") or stored.get("dataset", DEFAULT_DATASET)
+    names = families.choose(models, dataset)
+    source = Path(shared["recipe"]).stem if "recipe" in shared else dataset
+    family = models if models.startswith(families.PREFIX) else "models"
+    folder = Path("runs") / f"{source}-{family}" if out is None else out
+    jobs = []
+    for model, method, seed in product(names, dict.fromkeys(methods), seeds):
+        own = {"model": model, "seed": seed, "out": str(folder / f"{model}-{method}-seed{seed}")}
+        jobs.append(job(commands.with_method(shared | own, method)))
+    return jobs
+
+
+def steps(one: Job) -> list[list[str]]:
+    """Training, then the evaluation of what it came to."""
+    return [one.training, ["zoo.evaluate", *commands.evaluation(one.out, one.config.radii)]]
+
+
+def is_finished(one: Job) -> bool:
+    """Whether the run was evaluated, with the settings that it is to have."""
+    return (one.out / RESULT).is_file() and same_run(one.config, read_result(one.out / RESULT).configuration)
+
+
+def summarize(jobs: Sequence[Job], models: str) -> None:
+    """Print the spread of errors per method, and write it beside the runs."""
+    results = [read_result(one.out / RESULT) for one in jobs if is_finished(one)]
+    if not results:
+        console.print("no run is finished yet")
+        return
+    methods = families.summarize(results)
+    about = {"models": models, "dataset": jobs[0].config.dataset, "finished": len(results), "runs": len(jobs)}
+    path = jobs[0].out.parent / SUMMARY
+    write_json(path, about | {"methods": methods})
+    console.print(f"\n{len(results)} of {len(jobs)} runs; errors in %:", highlight=False)
+    console.print(table(methods))
+    print(path)
+
+
+def table(methods: Sequence[dict[str, Any]]) -> Table:
+    """Two rows per method and radius."""
+    rows = Table(box=None, pad_edge=False)
+    for title in ("method", "error"):
+        rows.add_column(title, no_wrap=True)
+    for title in ("eps", "runs", *STATISTICS):
+        rows.add_column(title, justify="right", no_wrap=True)
+    for row in methods:
+        for kind in ("standard", "verified"):
+            figures = (f"{100 * row[kind][name]:.2f}" for name in STATISTICS)
+            rows.add_row(row["method"], kind, f"{row['eps']:.4g}", str(row["runs"]), *figures)
+    return rows
+
+
+def numbers(text: str) -> list[int]:
+    """Whole numbers with commas between them.
+
+    Raises:
+        ZooError: (a ValueError) it is something else.
+    """
+    try:
+        found = [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ZooError(
+            f'--seeds must be whole numbers with commas between them, such as "0,1", not {text!r}'
+        ) from error
+    return list(dict.fromkeys(found))
+
+
+if __name__ == "__main__":
+    app()
