@@ -61,7 +61,8 @@ def _run(model: str, settings: dict[str, Any], out: Path) -> loop.Run:
     """A run at full radius from its first step, on random images."""
     chosen = {"dataset": "mnist", "model": model, "epochs": 1, "warmup": 0, "ramp": 0, "kappa_start": 0.0}
     resolved = config.resolve(chosen | settings | {"out": str(out)})
-    images = torch.rand(BATCHES * resolved.batch_size, *INPUT_SHAPES["mnist"], generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    images = torch.rand(BATCHES * resolved.batch_size, *INPUT_SHAPES["mnist"])
     split = Split(images, torch.arange(len(images)) % 10)
     return loop.begin(resolved, Dataset(split, split))
 

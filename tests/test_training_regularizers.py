@@ -23,6 +23,18 @@ def test_tightness_by_hand() -> None:
     assert tightness(layers, torch.tensor(0.2).double()).item() == pytest.approx(0.0)
 
 
+def test_gradient_of_the_balance() -> None:
+    """The declared gradient is that of the formula, also through the mean of all centres."""
+    center = torch.randn(4, 3, 5, dtype=torch.float64, requires_grad=True)
+    radius = torch.rand(4, 3, 5, dtype=torch.float64) * 0.5
+
+    def balance(center: Tensor) -> Tensor:
+        return relu_balance([Interval.around(center, radius)], tolerance=1.0)
+
+    assert balance(center).item() > 0
+    assert torch.autograd.gradcheck(balance, center)
+
+
 def test_tightness_of_ends_and_of_a_shared_radius() -> None:
     ends = Interval(torch.tensor([[0.0, 1.0], [2.0, 3.0]]), torch.tensor([[1.0, 2.0], [4.0, 5.0]]))
     assert tightness([ends], 0.15).item() == pytest.approx((0.5 - 0.15 / 0.75) / 0.5)

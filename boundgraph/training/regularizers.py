@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from boundgraph.declared import differentiated_by
+from boundgraph.relaxations import positive
 from boundgraph.training.schedules import interpolate_with_eps
 from boundgraph.training.terms import TINY_RADIUS
 from boundgraph.values import Interval
@@ -47,12 +49,9 @@ def relu_balance(preactivations: Sequence[Interval], tolerance: float = 0.5) -> 
     _require(preactivations, tolerance)
     shortfalls = []
     for interval in preactivations:
-        center, active, inactive = interval.center, interval.lower > 0, interval.upper < 0
-        spread = (center - center.mean()).square()
-        mean = _balance((center * active).sum(), -(center * inactive).sum())
-        variance = _balance((spread * active).sum(), (spread * inactive).sum())
-        both = active.any() & inactive.any()
-        shortfalls.append(torch.where(both, torch.relu(tolerance - mean) + torch.relu(tolerance - variance), 0.0))
+        of_active, of_inactive, spread_active, spread_inactive, both = _sums(interval.center, interval.radius)
+        mean, variance = _balance(of_active, of_inactive), _balance(spread_active, spread_inactive)
+        shortfalls.append(torch.where(both > 0, torch.relu(tolerance - mean) + torch.relu(tolerance - variance), 0.0))
     return torch.stack(shortfalls).mean() / tolerance
 
 
@@ -97,6 +96,29 @@ def l1(model: nn.Module) -> Tensor:
     if not weights:
         raise ValueError("the model has no linear or convolutional layer")
     return torch.stack([weight.abs().sum() for weight in weights]).sum()
+
+
+def _sums_gradient(upstream: list[Tensor], _: object, center: Tensor, radius: Tensor) -> tuple[Tensor, None]:
+    """Of sum (c - mean c)^2 over some neurons: 2 (c - mean c) at these, less the mean of that over all at every one."""
+    of_active, of_inactive, of_spread_active, of_spread_inactive, _nothing = upstream
+    active, inactive = _stable(center, radius)
+    pull = (active * of_spread_active).add_(inactive * of_spread_inactive).mul_(center - center.mean()).mul_(2)
+    pull -= pull.mean()
+    return pull.add_(active.mul_(of_active)).sub_(inactive.mul_(of_inactive)), None
+
+
+@differentiated_by(_sums_gradient)
+def _sums(center: Tensor, radius: Tensor) -> tuple[Tensor, ...]:
+    """Of active and of inactive neurons the sums of |c|, then of (c - mean c)^2; last 1 if there are both, else 0."""
+    active, inactive = _stable(center, radius)
+    spread = (center - center.mean()).square()
+    sums = (center * active).sum(), -(center * inactive).sum(), (spread * active).sum(), (spread * inactive).sum()
+    return *sums, active.amax() * inactive.amax()
+
+
+def _stable(center: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
+    """1 at active neurons, and 1 at inactive ones."""
+    return positive(center - radius), positive(-(center + radius))
 
 
 def _balance(one: Tensor, other: Tensor) -> Tensor:
