@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import boundgraph
 from zoo import checkpoint, commands, data
 from zoo.errors import ZooError
-from zoo.loop import errors_on
 from zoo.records import read_history, seconds_of
 from zoo.runs import Job, job, report_failures, run_all, same_run
+from zoo.tally import errors_on
 from zoo.terminal import application, typer, user_errors
 
 app = application()
@@ -91,7 +91,7 @@ def outcome(name: str, changed: dict[str, Any], one: Job) -> dict[str, Any]:
     Raises:
         ZooError: (a ValueError) the run left no weights or no metrics, or the data set cannot be read.
     """
-    _, model, _ = checkpoint.load_model(one.out / "final.pt")
+    _, model, *_ = checkpoint.load_model(one.out / "final.pt")
     dataset = data.load(one.config.dataset, one.config.data_dir).hold_out(one.config.held_out)
     assert dataset.validation is not None
     beta = one.config.beta(one.config.eps)

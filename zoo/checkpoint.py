@@ -5,11 +5,12 @@ import math
 import os
 import platform
 import random
+import subprocess
 from collections.abc import Callable
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -65,8 +66,17 @@ def load(path: Path) -> tuple[TrainingConfig, dict[str, Any]]:
     return TrainingConfig(**content["config"]), content
 
 
-def load_model(path: Path) -> tuple[TrainingConfig, nn.Module, int]:
-    """Configuration, trained model in eval mode, and number of epochs it was trained for.
+class Trained(NamedTuple):
+    """A model in eval mode, and the run that made it."""
+
+    config: TrainingConfig
+    model: nn.Module
+    epochs: int
+    seconds: float | None  # of training, where known
+
+
+def load_model(path: Path) -> Trained:
+    """The model of a checkpoint.
 
     Raises:
         ZooError: (a ValueError) as for `load`.
@@ -74,7 +84,7 @@ def load_model(path: Path) -> tuple[TrainingConfig, nn.Module, int]:
     config, content = load(path)
     model = build_model(config)
     model.load_state_dict(content["model"])
-    return config, model.eval(), content["epoch"]
+    return Trained(config, model.eval(), content["epoch"], content.get("seconds"))
 
 
 def build_model(config: TrainingConfig, *, initialized: bool = False) -> nn.Module:
@@ -100,9 +110,11 @@ def restore_random_states(content: dict[str, Any]) -> None:
 
 
 def environment() -> dict[str, Any]:
-    """Versions and threads, as far as they can change a result."""
+    """Versions, threads and the processor, as far as they can change a result or the time it takes."""
     return {
         "boundgraph": _installed_version("boundgraph"),
+        "commit": _commit(),
+        "machine": f"{_processor()}, {os.cpu_count()} cores",
         "torch": torch.__version__,
         "numpy": np.__version__,
         "python": platform.python_version(),
@@ -116,6 +128,34 @@ def _random_states() -> dict[str, Any]:
     # a plain list, because weights_only loading knows no arrays
     numpy = [state["bit_generator"], key.tolist(), position, state["has_gauss"], state["gauss"]]
     return {"torch": torch.get_rng_state(), "numpy": numpy, "python": random.getstate()}
+
+
+def _commit() -> str | None:
+    """The commit of the source tree that runs, with a + if files differ from it; None outside of a repository."""
+    command = [
+        "git",
+        "-C",
+        str(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--abbrev=12",
+        "--dirty=+",
+        "--exclude=*",
+    ]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _processor() -> str:
+    """The processor's name where the system tells it, else its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
 
 
 def _installed_version(package: str) -> str:

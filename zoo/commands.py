@@ -11,7 +11,7 @@ from zoo.config import DEFAULT_DATASET, DEFAULT_METHOD, PRESETS, SETTINGS, Train
 from zoo.errors import ZooError
 
 # where a run happens, not what it does
-OF_THE_MACHINE = frozenset({"data_dir", "out", "device"})
+OF_THE_MACHINE = frozenset({"data_dir", "out", "device", "tensorboard"})
 
 
 class _Parser(argparse.ArgumentParser):

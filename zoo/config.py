@@ -72,6 +72,7 @@ class TrainingConfig:
     threads: int | None = _setting("run", "CPU threads.  [default: 1 for digits, else PyTorch's]", None)
     device: str = _setting("run", "cpu, cuda, ...; auto takes an accelerator where there is one.", "auto")
     precision: str = _setting("run", "float32, or bf16: coefficients of CROWN-IBP in bfloat16.", "float32")
+    tensorboard: bool = _setting("run", "Also write event files for TensorBoard.", False)
     out: str | None = _setting("run", "Where the run writes.  [default: runs/<settings>]", None)
 
     def __post_init__(self) -> None:
@@ -248,7 +249,7 @@ def conflicts(ours: TrainingConfig, theirs: TrainingConfig) -> list[str]:
     """Settings in which two runs differ such that one cannot continue the other, as readable phrases."""
     mine, other = asdict(ours), asdict(theirs)
     # What does not change the course of training, and its length, may differ.
-    compared = mine.keys() - {"epochs", "data_dir", "threads", "out", "device", "eval_eps", "recipe"}
+    compared = mine.keys() - {"epochs", "data_dir", "threads", "out", "device", "eval_eps", "recipe", "tensorboard"}
     return [f"{flag(name)} {other[name]}, not {mine[name]}" for name in sorted(compared) if mine[name] != other[name]]
 
 

@@ -27,7 +27,7 @@ def main(
     ],
     data_dir: Annotated[str | None, Option(help="Folder that holds MNIST/raw.  [default: as in training]")] = None,
     eps: Annotated[
-        list[float] | None, Option(min=0, help="l_inf radius; may be repeated.  [default: that of training]")
+        list[float] | None, Option(min=0, help="l_inf radius; may be repeated.  [default: the recipe's]")
     ] = None,
     method: Annotated[list[str] | None, Option(help="Bound to verify with; may be repeated.  [default: all]")] = None,
     thorough: Annotated[bool, Option("--thorough", help="Also CROWN with adaptive slopes.")] = False,
@@ -52,7 +52,7 @@ def main(
         trained = weights.open_trained(source)
         set_threads(threads if threads is not None else trained.config.threads)
         test = test_split(trained, data_dir).first(limit)
-        radii = eps or [trained.config.eps]
+        radii = eps or trained.config.radii
         attacks = [attack_on(radius, steps, restarts, step_size, seed) for radius in radii]
         if json is not None:
             json.parent.mkdir(parents=True, exist_ok=True)  # a bad path is better known before the work than after
@@ -71,7 +71,7 @@ def main(
 
 
 def evaluate(
-    trained: weights.Trained,
+    trained: checkpoint.Trained,
     test: data.Split,
     attacks: Sequence[tuple[float, Attack]],
     *,
@@ -105,6 +105,7 @@ def evaluate(
         evaluations.append(results.evaluation(verdicts, eps=eps, attack=attack))
     return {
         "epochs": trained.epochs,
+        "seconds": trained.seconds,
         "weights": weights.digest(trained.model),
         "environment": checkpoint.environment(),
         "examples": len(test.labels),
@@ -113,7 +114,7 @@ def evaluate(
     }
 
 
-def test_split(trained: weights.Trained, data_dir: str | None) -> data.Split:
+def test_split(trained: checkpoint.Trained, data_dir: str | None) -> data.Split:
     """The test split that a model was trained for, from this folder or the one it was trained with."""
     return data.load(trained.config.dataset, data_dir or trained.config.data_dir).test
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from zoo import results, weights
+from zoo.checkpoint import Trained
 from zoo.errors import ZooError
 from zoo.evaluate import attack_on, evaluate, test_split
 from zoo.loop import set_threads
@@ -26,7 +27,7 @@ def main(
     ] = None,
     eps: Annotated[
         list[float] | None,
-        Option(min=0, help="l_inf radius to evaluate; may be repeated.  [default: that of training]"),
+        Option(min=0, help="l_inf radius to evaluate; may be repeated.  [default: the recipe's]"),
     ] = None,
     data_dir: Annotated[str | None, Option(help="Folder that holds MNIST/raw.  [default: as in training]")] = None,
     threads: Annotated[int | None, Option(min=1, help="CPU threads.  [default: as in training]")] = None,
@@ -40,7 +41,7 @@ def main(
         if evaluated is not None:
             found = _of_these_weights(results.read(evaluated), trained, evaluated)
         else:
-            radii = eps or [trained.config.eps]
+            radii = eps or trained.config.radii
             found = evaluate(trained, test_split(trained, data_dir), [(radius, attack_on(radius)) for radius in radii])
         path = out / (name + weights.SUFFIX)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,13 +50,14 @@ def main(
     print(f"{path}: {path.stat().st_size:,} bytes")
 
 
-def description(trained: weights.Trained, found: dict[str, Any]) -> dict[str, Any]:
+def description(trained: Trained, found: dict[str, Any]) -> dict[str, Any]:
     """What the JSON beside the weights says."""
     result = {key: found[key] for key in ("environment", "examples", "dtype", "evaluations")}
-    return {"config": weights.recipe(trained.config), "epochs": trained.epochs, "result": result}
+    about = {"config": weights.recipe(trained.config), "epochs": trained.epochs, "seconds": trained.seconds}
+    return about | {"result": result}
 
 
-def _of_these_weights(found: dict[str, Any], trained: weights.Trained, path: Path) -> dict[str, Any]:
+def _of_these_weights(found: dict[str, Any], trained: Trained, path: Path) -> dict[str, Any]:
     if found["weights"] != weights.digest(trained.model):
         raise ZooError(f"{path} holds the results of other weights")
     return found

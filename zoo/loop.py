@@ -13,51 +13,18 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 import boundgraph
-from boundgraph.training import l1, mixed_margins, set_ceilings_, warmup_regularizer
+from boundgraph.training import set_ceilings_
 from zoo import checkpoint
 from zoo.augmentation import augment
-from zoo.config import CLIP, TrainingConfig, conflicts
+from zoo.config import TrainingConfig, conflicts
 from zoo.data import Dataset, Split, epoch_order
 from zoo.distributed import ALONE, World
 from zoo.errors import ZooError
 from zoo.layers import ClippedReLU
-from zoo.losses import METHODS, Batch, Moment
-from zoo.models import CLASSES
-from zoo.scores import correct, verified
-
-# Enough test examples to keep the processor busy, few enough for the widest model of the zoo.
-TEST_BATCH_SIZE = 500
-
-
-class Tally:
-    """Running sums over the examples seen so far, kept on the device: reading them waits for it."""
-
-    def __init__(self, device: torch.device | None = None) -> None:
-        self.sums = torch.zeros(4, dtype=torch.float64, device=device)  # examples, loss, standard and verified errors
-
-    def add(self, logits: Tensor, labels: Tensor, margins: Tensor | None, loss: Tensor | None = None) -> None:
-        """margins: lower bounds, or None where none are known, which verifies nothing."""
-        right = correct(logits, labels)
-        proven = torch.zeros_like(right) if margins is None else verified(logits, labels, margins)
-        examples = torch.full((), len(labels), device=logits.device)
-        total = torch.zeros_like(examples) if loss is None else loss.detach() * examples
-        self.sums += torch.stack([part.double() for part in (examples, total, (~right).sum(), (~proven).sum())])
-
-    @property
-    def examples(self) -> int:
-        return int(self.sums[0])
-
-    @property
-    def loss(self) -> float:
-        return float(self.sums[1] / self.sums[0])
-
-    @property
-    def standard_error(self) -> float:
-        return float(self.sums[2] / self.sums[0])
-
-    @property
-    def verified_error(self) -> float:
-        return float(self.sums[3] / self.sums[0])
+from zoo.losses import METHODS, Moment
+from zoo.objective import Objective
+from zoo.tally import BATCH_SIZE, Tally, errors_on
+from zoo.tensorboard import EventWriter
 
 
 class Display(Protocol):
@@ -66,33 +33,6 @@ class Display(Protocol):
     def batch(self, epoch: int, eps: float, tally: Tally) -> None: ...
 
     def epoch(self, record: dict[str, Any]) -> None: ...
-
-
-class Objective(nn.Module):
-    """The loss of a step, as a module: what `DistributedDataParallel` needs around what is differentiated."""
-
-    def __init__(self, config: TrainingConfig, bounded: boundgraph.BoundedModule) -> None:
-        super().__init__()
-        self.config, self.bounded = config, bounded
-        self.loss = METHODS[config.method].loss
-
-    def forward(
-        self, x: Tensor, labels: Tensor, moment: Moment, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The loss, the logits, and the margins if the loss has any."""
-        config, growing = self.config, moment.eps < self.config.eps
-        regularized = config.regularizer > 0 and growing
-        batch = Batch(self.bounded, x, labels, moment, CLIP, regularized, generator)
-        terms = self.loss(batch, config)
-        loss = terms.loss
-        if regularized:
-            assert terms.preactivations is not None
-            loss = loss + warmup_regularizer(
-                terms.preactivations, eps=moment.eps, eps_max=config.eps, weight=config.regularizer
-            )
-        if config.l1:
-            loss = loss + config.l1 * l1(self.bounded.model)
-        return loss, terms.logits.detach(), None if terms.margins is None else terms.margins.detach()
 
 
 @dataclass
@@ -195,11 +135,16 @@ def train(run: Run, display: Display) -> None:
         settings = {"config": asdict(run.config), "environment": checkpoint.environment()}
         checkpoint.write_json(run.config.directory / "config.json", settings)
         _write_metrics(run)
+    events = EventWriter(run.config.directory) if run.config.tensorboard and run.world.leads else None
     while run.epoch < run.config.epochs:
         record = run_epoch(run, display)
         if run.world.leads:
             _save(run)
             display.epoch(record)
+        if events is not None:
+            events.epoch(record)
+    if events is not None:
+        events.close()
     finish(run)
 
 
@@ -207,7 +152,7 @@ def run_epoch(run: Run, display: Display) -> dict[str, Any]:
     """Train for one epoch, look at the images watched, and return the record that was added to the history."""
     started = time.perf_counter()
     if run.config.ceiling_from_data and run.epoch == run.config.warmup:
-        set_ceilings_(run.bounded.model, ClippedReLU, (x for x, _ in run.dataset.train.batches(TEST_BATCH_SIZE)))
+        set_ceilings_(run.bounded.model, ClippedReLU, (x for x, _ in run.dataset.train.batches(BATCH_SIZE)))
     record = train_epoch(run, display) | _look(run)
     run.epoch += 1
     run.history.append(record)
@@ -315,18 +260,6 @@ def _exact(run: Run) -> boundgraph.BoundedModule:
     return run.bounded.using("crown-ibp") if run.config.precision == "bf16" else run.bounded
 
 
-def errors_on(bounded: boundgraph.BoundedModule, split: Split, *, eps: float, beta: float) -> Tally:
-    """Standard and verified errors on a split, by margins beta * m_crown_ibp + (1 - beta) * m_ibp."""
-    tally = Tally(split.images.device)
-    bounded.eval()
-    with torch.no_grad():
-        for x, labels in split.batches(TEST_BATCH_SIZE):
-            spec = boundgraph.margin_spec(labels, CLASSES)
-            margins = mixed_margins(bounded, x, spec, eps=eps, beta=beta, clip=CLIP)
-            tally.add(bounded.model(x), labels, margins)
-    return tally
-
-
 def _keep_best(run: Run, record: dict[str, Any]) -> None:
     """Of the epochs at full radius the one with the fewest unverified images held out; of equals the last."""
     if run.config.choose != "best" or record["eps"] < run.config.eps:
@@ -361,7 +294,7 @@ def _load_averages(model: nn.Module, averaged: AveragedModel) -> None:
 
 def reestimate_statistics(model: nn.Module, split: Split) -> None:
     """Running statistics of BatchNorm as means over a whole split; nothing else changes."""
-    torch.optim.swa_utils.update_bn((x for x, _ in split.batches(TEST_BATCH_SIZE)), model)
+    torch.optim.swa_utils.update_bn((x for x, _ in split.batches(BATCH_SIZE)), model)
     model.eval()
 
 

@@ -61,7 +61,7 @@ def plan(
     stored = read_recipe(shared["recipe"]) if "recipe" in shared else {}
     dataset = shared.get("dataset") or stored.get("dataset", DEFAULT_DATASET)
     names = families.choose(models, dataset)
-    source = Path(shared["recipe"]).stem if "recipe" in shared else dataset
+    source = Path(shared["recipe"]).name.removesuffix(".toml") if "recipe" in shared else dataset
     family = models if models.startswith(families.PREFIX) else "models"
     folder = Path("runs") / f"{source}-{family}" if out is None else out
     jobs = []

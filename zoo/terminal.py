@@ -20,7 +20,8 @@ except ModuleNotFoundError as missing:
 from boundgraph import BoundgraphError
 from zoo.config import TrainingConfig
 from zoo.errors import ZooError
-from zoo.loop import Display, Tally
+from zoo.loop import Display
+from zoo.tally import Tally
 
 __all__ = [
     "Console",
@@ -41,8 +42,9 @@ BETWEEN_UPDATES = 0.2  # seconds: numbers are read off the device, which then wa
 
 def application(*, headings: bool = False) -> typer.Typer:
     """A command line without the frills that hide a traceback; `headings` groups many options."""
-    mode = "rich" if headings else None
-    return typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=mode)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.rich_markup_mode = "rich" if headings else None
+    return app
 
 
 @contextmanager

@@ -4,26 +4,19 @@ import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from zoo import checkpoint
+from zoo.checkpoint import Trained
 from zoo.config import TrainingConfig
 from zoo.errors import ZooError
 
 SHIPPED = Path(__file__).with_name("trained")
 SUFFIX = ".safetensors"
 FORMAT = "boundgraph-weights-1"
-
-
-class Trained(NamedTuple):
-    """A model in eval mode, and the run that made it."""
-
-    config: TrainingConfig
-    model: nn.Module
-    epochs: int
 
 
 def names() -> list[str]:
@@ -61,7 +54,7 @@ def open_trained(source: str) -> Trained:
     if path.is_dir():
         path = path / ("final.pt" if (path / "final.pt").is_file() else "last.pt")
     if path.is_file() or path.suffix == ".pt":
-        return Trained(*checkpoint.load_model(path))
+        return checkpoint.load_model(path)
     if source in names():
         return read_weights(_shipped(source))
     raise ZooError(
@@ -106,7 +99,7 @@ def read_weights(path: Path) -> Trained:
         raise ZooError(f"cannot read the weights {path}: {error}") from error
     if digest(model) != meta["weights"]:
         raise ZooError(f"{path} does not hold the weights that {path.stem}.json describes")
-    return Trained(config, model.eval(), meta["epochs"])
+    return Trained(config, model.eval(), meta["epochs"], meta.get("seconds"))
 
 
 def digest(model: nn.Module) -> str:

@@ -10,7 +10,7 @@ from rich.progress import Progress
 
 from zoo import terminal
 from zoo.config import resolve
-from zoo.loop import Tally
+from zoo.tally import Tally
 
 RECORD: dict[str, Any] = {
     "epoch": 4,

@@ -11,6 +11,7 @@ import torch
 from typer.testing import CliRunner, Result
 
 from zoo import checkpoint, config, data, loop, train
+from zoo.tally import Tally
 
 Command = Callable[..., Result]
 SHORT = ("--epochs", "3", "--warmup", "1", "--ramp", "1", "--batch-size", "256", "--threads", "1")
@@ -40,7 +41,9 @@ def test_writes_checkpoint_metrics_and_configuration(command: Command, tmp_path:
     result = command("--eps", "0.05")
     assert result.exit_code == 0, result.output
     out = tmp_path / "run"
-    assert sorted(path.name for path in out.iterdir()) == ["config.json", "last.pt", "metrics.jsonl"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        *("config.json", "final.pt", "last.pt", "metrics.jsonl", "steps.jsonl")
+    ]
     records = metrics(out)
     assert [(record["epoch"], record["eps"]) for record in records] == [
         (1, 0.0),
@@ -60,9 +63,9 @@ def test_prints_one_line_per_epoch_and_the_errors_of_the_last_weights(command: C
         "epoch 3/3",
     ]
     last = metrics(tmp_path / "run")[-1]
-    assert f"standard error  {last['test_standard_error']:7.2%}" in output
-    assert f"verified error  {last['test_verified_error']:7.2%}  at eps 0.1, by IBP" in output
-    assert "test split, 360 examples, weights after the last epoch (no choice was made on test data)" in output
+    assert f"standard error  {last['watched_standard_error']:7.2%}" in output
+    assert f"verified error  {last['watched_verified_error']:7.2%}  at eps 0.1, by IBP" in output
+    assert "test split, 360 examples, weights after the last epoch:" in output
 
 
 @pytest.mark.parametrize("method", ["ibp", "crown-ibp"])
@@ -74,12 +77,12 @@ def test_training_certifies_more_than_natural_training(method: str) -> None:
         run = loop.begin(config.resolve(given), dataset)
         for _ in range(run.config.epochs):
             record = loop.run_epoch(run, Silence())
-        verified[kappa_final] = record["test_verified_error"]
+        verified[kappa_final] = record["watched_verified_error"]
     assert verified[0.0] < 0.5 * verified[1.0]
 
 
 class Silence:
-    def batch(self, epoch: int, eps: float, tally: loop.Tally) -> None:
+    def batch(self, epoch: int, eps: float, tally: Tally) -> None:
         pass
 
     def epoch(self, record: dict[str, Any]) -> None:
