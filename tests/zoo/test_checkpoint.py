@@ -15,7 +15,7 @@ from zoo.models import build
 def test_round_trip(tmp_path: Path) -> None:
     config, model = resolve({"eps": 0.05}), build("digits_cnn", "digits")
     checkpoint.save(tmp_path / "last.pt", config, model=model.state_dict(), epoch=3)
-    loaded, trained, epochs = checkpoint.load_model(tmp_path / "last.pt")
+    loaded, trained, epochs, _ = checkpoint.load_model(tmp_path / "last.pt")
     assert (loaded, epochs, trained.training) == (config, 3, False)
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(model.parameters(), trained.parameters(), strict=True))
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
