@@ -104,6 +104,7 @@ class TrainingConfig:
             f"--beta-start and --beta-final weigh CROWN-IBP against IBP; --method {self.method} takes neither",
         )
         _require(walks or not self.fused, f"--fused is about the walk of crown-ibp; --method {self.method} has none")
+        _require(self.method != "natural" or not self.regularizer, "--regularizer is about bounds; natural has none")
         _require(walks or self.precision == "float32", "--precision bf16 is about the walk of crown-ibp")
         _require(
             self.warmup + self.ramp <= self.epochs,

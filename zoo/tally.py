@@ -18,15 +18,18 @@ class Tally:
     """Running sums over the examples seen so far, kept on the device: reading them waits for it."""
 
     def __init__(self, device: torch.device | None = None) -> None:
-        self.sums = torch.zeros(4, dtype=torch.float64, device=device)  # examples, loss, standard and verified errors
+        # examples, loss, standard errors, examples with margins, verified errors among these
+        self.sums = torch.zeros(5, dtype=torch.float64, device=device)
 
     def add(self, logits: Tensor, labels: Tensor, margins: Tensor | None, loss: Tensor | None = None) -> None:
-        """margins: lower bounds, or None where none are known, which verifies nothing."""
-        right = correct(logits, labels)
-        proven = torch.zeros_like(right) if margins is None else verified(logits, labels, margins)
+        """margins: lower bounds over the ball, or None where a loss has computed none."""
+        wrong = ~correct(logits, labels)
         examples = torch.full((), len(labels), device=logits.device)
-        total = torch.zeros_like(examples) if loss is None else loss.detach() * examples
-        self.sums += torch.stack([part.double() for part in (examples, total, (~right).sum(), (~proven).sum())])
+        nothing = torch.zeros_like(examples)
+        total = nothing if loss is None else loss.detach() * examples
+        unproven = nothing if margins is None else (~verified(logits, labels, margins)).sum()
+        counts = examples, total, wrong.sum(), nothing if margins is None else examples, unproven
+        self.sums += torch.stack([part.double() for part in counts])
 
     @property
     def examples(self) -> int:
@@ -42,7 +45,8 @@ class Tally:
 
     @property
     def verified_error(self) -> float:
-        return float(self.sums[3] / self.sums[0])
+        """Among the examples with margins; NaN if there are none."""
+        return float(self.sums[4] / self.sums[3])
 
 
 def errors_on(bounded: boundgraph.BoundedModule, split: Split, *, eps: float, beta: float) -> Tally:

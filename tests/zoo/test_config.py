@@ -64,6 +64,7 @@ def test_missing_file(tmp_path: Path) -> None:
         ({"alpha": -0.1, "method": "mtl-ibp"}, r"--alpha must lie in \[0, 1\], not -0.1"),
         ({"ratio": 0.0, "method": "sabr"}, r"--ratio must lie in \(0, 1\], not 0.0"),
         ({"method": "ibp", "fused": True}, "--fused is about the walk of crown-ibp; --method ibp has none"),
+        ({"method": "natural", "regularizer": 0.5}, "--regularizer is about bounds; natural has none"),
         ({"method": "sabr", "precision": "bf16"}, "--precision bf16 is about the walk of crown-ibp"),
         ({"activation": "tanh"}, "unknown --activation 'tanh'; there are: relu, ramp"),
         ({"lr_milestones": "fifty"}, "--lr-milestones must be numbers with commas between them, not 'fifty'"),

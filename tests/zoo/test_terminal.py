@@ -28,7 +28,7 @@ RECORD: dict[str, Any] = {
 def tally() -> Tally:
     """Ten examples with a loss of 2, one misclassified, five not verified."""
     found = Tally()
-    found.sums += torch.tensor([10.0, 20.0, 1.0, 5.0])
+    found.sums += torch.tensor([10.0, 20.0, 1.0, 10.0, 5.0])
     return found
 
 
