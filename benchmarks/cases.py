@@ -30,9 +30,7 @@ class Case(NamedTuple):
     def model(self) -> nn.Module:
         """The function as a module, in float64 because its constants are."""
         names = "x, y" if len(self.shapes) == 2 else "x"
-        function = eval(
-            f"lambda {names}: {self.code}", _NAMES
-        )
+        function = eval(f"lambda {names}: {self.code}", _NAMES)
         return _OfTwo(function) if len(self.shapes) == 2 else _OfOne(function)
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from zoo import config, loop
+from zoo import config, loop, state
 from zoo.data import Dataset, Split
 from zoo.models import INPUT_SHAPES
 from zoo.terminal import NoDisplay, Table, console
@@ -35,7 +35,7 @@ def main(
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
 ) -> None:
     """Measure, and print a table."""
-    loop.set_threads(threads)
+    state.set_threads(threads)
     table = Table(box=None, pad_edge=False)
     for title in ("model", "method", "images/s", "times natural"):
         table.add_column(title, justify="left" if title in ("model", "method") else "right", no_wrap=True)
@@ -57,14 +57,14 @@ def measure(model: str, rounds: int) -> dict[str, float]:
     return {name: statistics.median(found[1:]) for name, found in speeds.items()}
 
 
-def _run(model: str, settings: dict[str, Any], out: Path) -> loop.Run:
+def _run(model: str, settings: dict[str, Any], out: Path) -> state.Run:
     """A run at full radius from its first step, on random images."""
     chosen = {"dataset": "mnist", "model": model, "epochs": 1, "warmup": 0, "ramp": 0, "kappa_start": 0.0}
     resolved = config.resolve(chosen | settings | {"out": str(out)})
     torch.manual_seed(0)
     images = torch.rand(BATCHES * resolved.batch_size, *INPUT_SHAPES["mnist"])
     split = Split(images, torch.arange(len(images)) % 10)
-    return loop.begin(resolved, Dataset(split, split))
+    return state.begin(resolved, Dataset(split, split))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import torch
 
 from zoo import checkpoint, data, results, weights
 from zoo.errors import ZooError
-from zoo.loop import set_threads
+from zoo.state import set_threads
 from zoo.terminal import application, progress_of_passes, typer, user_errors
 from zoo.verification import Attack, Stage, choose, verify
 

@@ -8,7 +8,7 @@ from zoo import results, weights
 from zoo.checkpoint import Trained
 from zoo.errors import ZooError
 from zoo.evaluate import attack_on, evaluate, test_split
-from zoo.loop import set_threads
+from zoo.state import set_threads
 from zoo.terminal import application, typer, user_errors
 
 app = application()

@@ -1,10 +1,8 @@
 """The training loop: epochs of steps through the emitted module, a look at images not trained on after each."""
 
 import json
-import random
 import time
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,13 +14,11 @@ import boundgraph
 from boundgraph.training import set_ceilings_
 from zoo import checkpoint
 from zoo.augmentation import augment
-from zoo.config import TrainingConfig, conflicts
-from zoo.data import Dataset, Split, epoch_order
-from zoo.distributed import ALONE, World
+from zoo.data import Split, epoch_order
 from zoo.errors import ZooError
 from zoo.layers import ClippedReLU
-from zoo.losses import METHODS, Moment
-from zoo.objective import Objective
+from zoo.losses import Moment
+from zoo.state import Run
 from zoo.tally import BATCH_SIZE, Tally, errors_on
 from zoo.tensorboard import EventWriter
 
@@ -33,99 +29,6 @@ class Display(Protocol):
     def batch(self, epoch: int, eps: float, tally: Tally) -> None: ...
 
     def epoch(self, record: dict[str, Any]) -> None: ...
-
-
-@dataclass
-class Run:
-    """A training run between two epochs: all that a checkpoint holds, and what follows from the configuration."""
-
-    config: TrainingConfig
-    dataset: Dataset
-    bounded: boundgraph.BoundedModule
-    optimizer: torch.optim.Optimizer
-    objective: nn.Module
-    device: torch.device
-    world: World = ALONE
-    averaged: AveragedModel | None = None
-    epoch: int = 0  # number of finished epochs
-    history: list[dict[str, Any]] = field(default_factory=list)  # one record per finished epoch
-    seconds: float = 0.0  # of training and looking, over all sessions
-    best: dict[str, Any] | None = None  # the weights that verified most images held out, if those are to be chosen
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return -(-len(self.dataset.train.labels) // self.config.batch_size)
-
-    @property
-    def last_checkpoint(self) -> Path:
-        """What a killed run continues from."""
-        return self.config.directory / "last.pt"
-
-    @property
-    def result(self) -> Path:
-        """The weights that the run came to."""
-        return self.config.directory / "final.pt"
-
-    @property
-    def watched(self) -> tuple[str, Split]:
-        """The images looked at after each epoch: those held out, or the test split where none are."""
-        validation = self.dataset.validation
-        return ("test", self.dataset.test) if validation is None else ("validation", validation)
-
-
-def set_threads(threads: int | None) -> None:
-    """Use this many CPU threads, or as many as PyTorch would."""
-    if threads is not None:
-        torch.set_num_threads(threads)
-
-
-def begin(
-    config: TrainingConfig, dataset: Dataset, device: torch.device | None = None, world: World | None = None
-) -> Run:
-    """A run before its first epoch, every random state set from the seed."""
-    device, world = device or torch.device("cpu"), world or ALONE
-    torch.manual_seed(config.seed)
-    np.random.seed(config.seed)
-    random.seed(config.seed)
-    if config.held_out:
-        dataset = dataset.hold_out(config.held_out)
-    dataset = dataset.to(device)
-    model = checkpoint.build_model(config, initialized=True).to(device)
-    bounded = boundgraph.compile(model, method=_bounds(config))
-    bounded.train()
-    optimizer = torch.optim.Adam(bounded.parameters(), lr=config.lr)
-    objective = world.wrapped(Objective(config, bounded))
-    return Run(config, dataset, bounded, optimizer, objective, device, world)
-
-
-def _bounds(config: TrainingConfig) -> Any:
-    if not METHODS[config.method].walks:
-        return "ibp"
-    return boundgraph.method("crown-ibp", precision="bf16") if config.precision == "bf16" else "crown-ibp"
-
-
-def resume(run: Run) -> None:
-    """Bring a fresh run to the state of its last checkpoint.
-
-    Raises:
-        ZooError: (a ValueError) the checkpoint belongs to another configuration, or has more epochs than asked for.
-    """
-    path = run.last_checkpoint
-    trained, content = checkpoint.load(path)
-    remedy = "give another --out, or --no-resume to start afresh"
-    if differences := conflicts(run.config, trained):
-        raise ZooError(f"cannot resume: {path} was trained with {'; '.join(differences)}. Make them agree, {remedy}.")
-    if content["epoch"] > run.config.epochs:
-        raise ZooError(f"{path} has {content['epoch']} epochs, more than --epochs {run.config.epochs}; {remedy}.")
-    run.bounded.model.load_state_dict(content["model"])
-    run.optimizer.load_state_dict(content["optimizer"])
-    run.epoch, run.history, run.seconds = content["epoch"], content["history"], content["seconds"]
-    run.best = content["best"]
-    averaging_began = content["epoch"] > run.config.epochs - run.config.average  # not in a run made longer since
-    if content["averaged"] is not None and averaging_began:
-        run.averaged = AveragedModel(run.bounded.model)
-        run.averaged.load_state_dict(content["averaged"])
-    checkpoint.restore_random_states(content)
 
 
 def train(run: Run, display: Display) -> None:

@@ -5,7 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
-from zoo import config, data, loop
+from zoo import config, data, loop, state
 from zoo.distributed import device_of, world
 from zoo.terminal import application, legend, silence, training_display, typer, user_errors
 
@@ -51,13 +51,13 @@ app.command()(main)
 
 def run_training(settings: config.TrainingConfig, *, resume: bool) -> None:
     """Train, with progress on the terminal, and print the errors on the images watched at the end."""
-    loop.set_threads(settings.threads)
+    state.set_threads(settings.threads)
     device = device_of(settings.device)
     with world(device) as processes:
-        run = loop.begin(settings, data.load(settings.dataset, settings.data_dir), device, processes)
+        run = state.begin(settings, data.load(settings.dataset, settings.data_dir), device, processes)
         say = print if processes.leads else silence
         if resume and run.last_checkpoint.exists():
-            loop.resume(run)
+            state.resume(run)
             say(f"resuming {run.last_checkpoint} after epoch {run.epoch} of {settings.epochs}")
         say(legend(settings))
         with training_display(settings, run.epoch, run.steps_per_epoch, leads=processes.leads) as display:
@@ -65,7 +65,7 @@ def run_training(settings: config.TrainingConfig, *, resume: bool) -> None:
         say(summary(run))
 
 
-def summary(run: loop.Run) -> str:
+def summary(run: state.Run) -> str:
     """The result: errors of the last weights on the images watched."""
     last, (_, split) = run.history[-1], run.watched
     bound = {0.0: "IBP", 1.0: "CROWN-IBP"}.get(last["watched_beta"], f"{last['watched_beta']:g} CROWN-IBP + IBP")

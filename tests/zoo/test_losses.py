@@ -9,8 +9,9 @@ from boundgraph import training
 from zoo import losses
 from zoo.config import CLIP, TrainingConfig, resolve
 from zoo.data import Dataset, Split
-from zoo.loop import begin, train_epoch
+from zoo.loop import train_epoch
 from zoo.losses import METHODS, Batch, Moment
+from zoo.state import begin
 from zoo.terminal import NoDisplay
 
 SETTINGS: dict[str, Any] = {"warmup": 0, "ramp": 1, "epochs": 1, "batch_size": 16, "eps": 0.05}

@@ -10,7 +10,7 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from zoo import checkpoint, config, data, loop, train
+from zoo import checkpoint, config, data, loop, state, train
 from zoo.tally import Tally
 
 Command = Callable[..., Result]
@@ -74,7 +74,7 @@ def test_training_certifies_more_than_natural_training(method: str) -> None:
     verified = {}
     for kappa_final in (0.0, 1.0):
         given = {"method": method, "eps": 0.02, "epochs": 5, "warmup": 1, "ramp": 3, "kappa_final": kappa_final}
-        run = loop.begin(config.resolve(given), dataset)
+        run = state.begin(config.resolve(given), dataset)
         for _ in range(run.config.epochs):
             record = loop.run_epoch(run, Silence())
         verified[kappa_final] = record["watched_verified_error"]
