@@ -25,6 +25,9 @@ def main(
     evaluated: Annotated[
         Path | None, Option("--results", help="A file of `zoo.evaluate --json` for these weights; else it is computed.")
     ] = None,
+    half: Annotated[
+        bool, Option("--half", help="Round the weights to half precision, and evaluate and write these.")
+    ] = False,
     eps: Annotated[
         list[float] | None,
         Option(min=0, help="l_inf radius to evaluate; may be repeated.  [default: the recipe's]"),
@@ -37,6 +40,8 @@ def main(
         if not NAME.fullmatch(name):
             raise ZooError(f"--name is made of letters, digits, and . _ -, and becomes a file's name; {name!r} is not")
         trained = weights.open_trained(source)
+        if half:
+            trained = trained._replace(model=weights.rounded(trained.model))
         set_threads(threads if threads is not None else trained.config.threads)
         if evaluated is not None:
             found = _of_these_weights(results.read(evaluated), trained, evaluated)

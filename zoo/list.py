@@ -4,6 +4,7 @@ from typing import Annotated
 
 import torch
 
+from zoo import recipes as stored
 from zoo.data import TRAINING_IMAGES
 from zoo.estimates import Speed, epoch_seconds, measure_speed
 from zoo.models import INPUT_SHAPES, MODELS, build, find, measure, names, paper_models
@@ -21,12 +22,17 @@ ESTIMATES = ("natural", "IBP", "CROWN-IBP")
 def main(
     dataset: Annotated[str | None, Option(help=f"Only the models for {', '.join(MODELS)}.  [default: all]")] = None,
     paper: Annotated[bool, Option("--paper", help="Only the 53 models of the CROWN-IBP paper.")] = False,
+    recipes: Annotated[bool, Option("--recipes", help="The recipes instead of the models.")] = False,
     estimate: Annotated[bool, Option(help="Estimate the seconds of a training epoch; measures for a second.")] = True,
 ) -> None:
     """List models with their data set, their number in the paper's sets, and their size.
 
     ReLUs are neurons behind a ReLU or a clipped one, MACs multiply-accumulates per image.
     """
+    if recipes:
+        for name in stored.names():
+            console.print(f"{name}: {stored.summary(name)}", highlight=False)
+        return
     with user_errors():
         chosen = [(place, name) for place in ([dataset] if dataset is not None else MODELS) for name in names(place)]
     rows = [pair for pair in chosen if not paper or find(pair[1], pair[0]).paper_set is not None]

@@ -1,5 +1,10 @@
-"""Trained weights: a safetensors file of float32 numbers, and beside it a JSON that says what they are and can do."""
+"""Trained weights: a safetensors file of numbers, and beside it a JSON that says what they are and can do.
 
+Models are in float32. Weights that were rounded to half precision before they were evaluated are stored in that, which
+is the same network in half the space.
+"""
+
+import copy
 import hashlib
 import json
 from dataclasses import asdict
@@ -75,9 +80,34 @@ def save_weights(path: Path, model: nn.Module, meta: dict[str, Any]) -> None:
     state = model.state_dict()
     if other := {weight.dtype for weight in state.values() if weight.is_floating_point()} - {torch.float32}:
         raise ZooError(f"weights are stored in float32; the model is in {other.pop()}")
-    content = _safetensors().save({name: weight.contiguous() for name, weight in state.items()})
+    state = {name: weight.contiguous() for name, weight in state.items()}
+    if all(_fits_half(weight) for weight in state.values()):
+        state = {name: weight.half() if weight.is_floating_point() else weight for name, weight in state.items()}
+    content = _safetensors().save(state)
     checkpoint.write_atomically(path, lambda unfinished: unfinished.write_bytes(content))
     checkpoint.write_json(path.with_suffix(".json"), {"format": FORMAT, "weights": digest(model)} | meta)
+
+
+def rounded(model: nn.Module) -> nn.Module:
+    """A copy of a float32 model whose weights are the nearest numbers of half precision, still in float32.
+
+    It is another network: what is known about the first one does not hold for it.
+
+    Raises:
+        ZooError: (a ValueError) a weight is too large for half precision.
+    """
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        for name, weight in other.state_dict().items():
+            if weight.is_floating_point():
+                weight.copy_(weight.half())
+                if not bool(weight.isfinite().all()):
+                    raise ZooError(f"{name} has numbers that are too large for half precision")
+    return other
+
+
+def _fits_half(weight: Tensor) -> bool:
+    return not weight.is_floating_point() or torch.equal(weight, weight.half().to(weight.dtype))
 
 
 def read_weights(path: Path) -> Trained:

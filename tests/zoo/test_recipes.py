@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from zoo import list as zoo_list
 from zoo import recipes
 from zoo.config import read_recipe, read_toml, resolve
 
@@ -13,6 +15,13 @@ def test_every_recipe_resolves(name: str) -> None:
     config = resolve({}, read_recipe(name))
     assert config.recipe == name
     assert config.directory == Path(f"runs/{name}-seed0")
+
+
+def test_every_recipe_says_what_it_is_for() -> None:
+    shown = CliRunner().invoke(zoo_list.app, ["--recipes"], env={"COLUMNS": "1000"}).output
+    for name in recipes.names():
+        assert len(recipes.summary(name)) > 20
+        assert name in shown
 
 
 def test_flags_override_recipes() -> None:

@@ -80,6 +80,27 @@ def test_round_trip(saved: Path) -> None:
     assert "where" not in saved.with_suffix(".json").read_text()
 
 
+def test_rounded_weights_take_half_the_space_and_come_back_exactly(saved: Path, tmp_path: Path) -> None:
+    original = weights.read_weights(saved).model
+    other = weights.rounded(original)
+    for name, weight in other.state_dict().items():
+        torch.testing.assert_close(weight, original.state_dict()[name], rtol=2**-11, atol=2**-24)
+    assert weights.digest(other) != weights.digest(original)
+    path = tmp_path / "half.safetensors"
+    weights.save_weights(path, other, {"config": weights.information("digits-0.1")["config"], "epochs": 3})
+    assert path.stat().st_size < 0.6 * saved.stat().st_size
+    again = weights.read_weights(path).model
+    assert {weight.dtype for weight in again.parameters()} == {torch.float32}
+    assert weights.digest(again) == weights.digest(other)
+
+
+def test_weights_too_large_for_half_precision_are_refused() -> None:
+    model = nn.Linear(1, 1)
+    nn.init.constant_(model.weight, 1e6)
+    with pytest.raises(zoo.ZooError, match="weight has numbers that are too large for half precision"):
+        weights.rounded(model)
+
+
 def test_digest_sees_every_number_and_name() -> None:
     first, second = nn.Linear(2, 2), nn.Linear(2, 2)
     second.load_state_dict(first.state_dict())

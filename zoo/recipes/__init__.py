@@ -1,5 +1,6 @@
 """The recipes that come with the zoo: one TOML file per experiment, beside this one."""
 
+from itertools import takewhile
 from pathlib import Path
 
 from zoo.errors import ZooError
@@ -10,6 +11,12 @@ FOLDER = Path(__file__).parent
 def names() -> list[str]:
     """Names of the recipes, in alphabetical order."""
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def summary(name: str) -> str:
+    """What a recipe is for: the comment that its file begins with."""
+    lines = path_of(name).read_text(encoding="utf-8").splitlines()
+    return " ".join(line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), lines))
 
 
 def path_of(name: str) -> Path:
