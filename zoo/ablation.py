@@ -67,8 +67,6 @@ def plan(file: Path, out: Path, data_dir: Path | None) -> list[tuple[str, dict[s
             raise ZooError(f"{file}: {FORMAT}")
         changed = _settings(file, {name: value for name, value in row.items() if name != "name"})
         given = shared | changed
-        if "method" in changed:
-            given = commands.with_method(given, changed["method"])
         seed = commands.resolved(given).seed
         one = job(given | {"out": str(out / f"{number:02}-{_slug(row['name'])}-seed{seed}")})
         if not one.config.held_out:

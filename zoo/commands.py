@@ -7,7 +7,17 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from zoo import losses
-from zoo.config import DEFAULT_DATASET, DEFAULT_METHOD, PRESETS, SETTINGS, TrainingConfig, flag, read_recipe, resolve
+from zoo.config import (
+    DEFAULT_DATASET,
+    DEFAULT_METHOD,
+    OF_WALKS,
+    PRESETS,
+    SETTINGS,
+    TrainingConfig,
+    flag,
+    read_recipe,
+    resolve,
+)
 from zoo.errors import ZooError
 
 # where a run happens, not what it does
@@ -54,24 +64,6 @@ def resolved(given: dict[str, Any]) -> TrainingConfig:
     return resolve(given, _recipe(given))
 
 
-def with_method(given: dict[str, Any], method: str) -> dict[str, Any]:
-    """The same run by another method: settings of the recipe that the method has no use for give way to its own.
-
-    Raises:
-        ZooError: (a ValueError) there is no such method, or no such recipe.
-    """
-    if method not in losses.METHODS:
-        raise ZooError(f"unknown --method {method!r}; there are: {', '.join(losses.METHODS)}")
-    recipe = _recipe(given)
-    changed: dict[str, Any] = {"method": method}
-    if recipe and recipe.get("method", DEFAULT_METHOD) != method:
-        changed |= {name: value for name, value in losses.METHODS[method].defaults.items() if name in recipe}
-        if not losses.METHODS[method].walks:
-            unused = {"fused": False, "precision": "float32"}
-            changed |= {name: value for name, value in unused.items() if name in recipe}
-    return changed | given
-
-
 def to_reproduce(config: TrainingConfig) -> dict[str, Any]:
     """The fewest settings that `resolved` turns into this configuration, up to where it reads, writes and runs.
 
@@ -81,6 +73,8 @@ def to_reproduce(config: TrainingConfig) -> dict[str, Any]:
     recipe = _recipe({"recipe": config.recipe} if config.recipe else {})
     usual = {"dataset": recipe.get("dataset", DEFAULT_DATASET), "method": recipe.get("method", DEFAULT_METHOD)}
     own = {field.name: field.default for field in fields(config) if field.default is not MISSING}
+    if not losses.METHODS[config.method].walks:
+        recipe = {name: value for name, value in recipe.items() if name not in OF_WALKS}
     unchanged = own | PRESETS[config.dataset] | losses.METHODS[config.method].defaults | recipe | usual
     given = {"recipe": config.recipe} if config.recipe else {}
     for name, value in asdict(config).items():

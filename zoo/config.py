@@ -190,6 +190,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     | {"eps": 8 / 255, "lr": 1e-3, "epochs": 200, "batch_size": 128, "warmup": 10, "ramp": 120}
     | {"padding": 4, "flip": True},
 }
+OF_WALKS = frozenset({"beta_start", "beta_final", "fused", "precision"})
 DEFAULT_DATASET, DEFAULT_METHOD = "digits", "crown-ibp"
 
 # name: type
@@ -203,10 +204,15 @@ _SECTION_OF = {field.name: field.metadata["section"] for field in fields(Trainin
 def resolve(given: dict[str, Any], file: dict[str, Any] | None = None) -> TrainingConfig:
     """Settings given on the command line, else those of the file, else the defaults of the data set and the method.
 
+    Where the command line asks for a method without a walk, what the file says of walks gives way.
+
     Raises:
         ZooError: (a ValueError) a setting makes no sense; names it.
     """
-    chosen = (file or {}) | given
+    stored, asked = file or {}, given.get("method")
+    if asked in losses.METHODS and not losses.METHODS[asked].walks:
+        stored = {name: setting for name, setting in stored.items() if name not in OF_WALKS}
+    chosen = stored | given
     dataset, method = chosen.get("dataset", DEFAULT_DATASET), chosen.get("method", DEFAULT_METHOD)
     _require_one_of("dataset", dataset, data.DATASETS)
     _require_one_of("method", method, losses.METHODS)

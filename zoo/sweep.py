@@ -66,8 +66,8 @@ def plan(
     folder = Path("runs") / f"{source}-{family}" if out is None else out
     jobs = []
     for model, method, seed in product(names, dict.fromkeys(methods), seeds):
-        own = {"model": model, "seed": seed, "out": str(folder / f"{model}-{method}-seed{seed}")}
-        jobs.append(job(commands.with_method(shared | own, method)))
+        own = {"model": model, "method": method, "seed": seed, "out": str(folder / f"{model}-{method}-seed{seed}")}
+        jobs.append(job(shared | own))
     return jobs
 
 

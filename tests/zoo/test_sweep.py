@@ -94,24 +94,20 @@ def test_every_model_by_every_method_with_every_seed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("recipe", recipes.names())
 def test_a_run_is_told_by_few_flags(recipe: str) -> None:
     for changes in ({}, {"seed": 3, "ramp": 1, "flip": False}, {"method": "ibp"}):
-        given = {"recipe": recipe, **changes}
-        if "method" in changes:
-            given = commands.with_method(given, "ibp")
-        settings = commands.resolved(given)
+        settings = commands.resolved({"recipe": recipe, **changes})
         told = commands.to_reproduce(settings)
-        assert set(told) <= {"recipe", *changes, *given}
+        assert set(told) <= {"recipe", *changes}
         assert commands.resolved(commands.parse(commands.flags(told))) == settings
 
 
 def test_a_method_takes_no_settings_of_another(tmp_path: Path) -> None:
     recipe = tmp_path / "fused.toml"
     recipe.write_text('method = "crown-ibp"\nfused = true\nprecision = "bf16"\nbeta-final = 1.0\n')
-    given = commands.with_method({"recipe": str(recipe), "seed": 1}, "ibp")
-    settings = commands.resolved(given)
+    settings = commands.resolved({"recipe": str(recipe), "method": "ibp", "seed": 1})
     assert (settings.fused, settings.precision, settings.beta_final, settings.seed) == (False, "float32", 0, 1)
-    assert commands.resolved(commands.with_method({"recipe": str(recipe)}, "crown-ibp")).beta_final == 1
+    assert commands.resolved({"recipe": str(recipe), "method": "crown-ibp"}).beta_final == 1
     with pytest.raises(ZooError, match="unknown --method 'magic'; there are: natural"):
-        commands.with_method({}, "magic")
+        commands.resolved({"recipe": str(recipe), "method": "magic"})
 
 
 @pytest.mark.parametrize(
