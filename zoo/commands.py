@@ -10,7 +10,6 @@ from zoo import losses
 from zoo.config import (
     DEFAULT_DATASET,
     DEFAULT_METHOD,
-    OF_WALKS,
     PRESETS,
     SETTINGS,
     TrainingConfig,
@@ -73,8 +72,9 @@ def to_reproduce(config: TrainingConfig) -> dict[str, Any]:
     recipe = _recipe({"recipe": config.recipe} if config.recipe else {})
     usual = {"dataset": recipe.get("dataset", DEFAULT_DATASET), "method": recipe.get("method", DEFAULT_METHOD)}
     own = {field.name: field.default for field in fields(config) if field.default is not MISSING}
-    if not losses.METHODS[config.method].walks:
-        recipe = {name: value for name, value in recipe.items() if name not in OF_WALKS}
+    if config.method != recipe.get("method", DEFAULT_METHOD):
+        unused = losses.NEUTRAL.keys() - losses.METHODS[config.method].takes
+        recipe = {name: value for name, value in recipe.items() if name not in unused}
     unchanged = own | PRESETS[config.dataset] | losses.METHODS[config.method].defaults | recipe | usual
     given = {"recipe": config.recipe} if config.recipe else {}
     for name, value in asdict(config).items():

@@ -1,5 +1,6 @@
 """What a training run is: every setting, its default per data set, and where a setting may come from."""
 
+import math
 import tomllib
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
@@ -87,6 +88,9 @@ class TrainingConfig:
             ("precision", ("float32", "bf16")),
         ):
             _require_one_of(name, getattr(self, name), known)
+        for name, kind in SETTINGS.items():
+            number = getattr(self, name)
+            _require(kind is not float or math.isfinite(number), f"{flag(name)} must be finite, not {number}")
         for name in ("epochs", "batch_size", "lr", "lr_decay_factor", "lr_decay_every", "ceiling", "attack_steps"):
             _require(getattr(self, name) > 0, f"{flag(name)} must be positive, not {getattr(self, name)}")
         for name in (
@@ -98,24 +102,29 @@ class TrainingConfig:
             _require(0 <= getattr(self, name) <= 1, f"{flag(name)} must lie in [0, 1], not {getattr(self, name)}")
         _require(0 < self.ratio <= 1, f"--ratio must lie in (0, 1], not {self.ratio}")
         _require(self.threads is None or self.threads > 0, f"--threads must be positive, not {self.threads}")
-        walks = losses.METHODS[self.method].walks
-        _require(
-            walks or self.beta_start == self.beta_final == 0,
-            f"--beta-start and --beta-final weigh CROWN-IBP against IBP; --method {self.method} takes neither",
-        )
-        _require(walks or not self.fused, f"--fused is about the walk of crown-ibp; --method {self.method} has none")
+        for name in sorted(losses.NEUTRAL.keys() - losses.METHODS[self.method].takes):
+            _require(
+                getattr(self, name) == losses.NEUTRAL[name], f"{flag(name)} means nothing to --method {self.method}"
+            )
         _require(self.method != "natural" or not self.regularizer, "--regularizer is about bounds; natural has none")
-        _require(walks or self.precision == "float32", "--precision bf16 is about the walk of crown-ibp")
+        _require(self.activation == "ramp" or self.ceiling == 1, "--ceiling is for --activation ramp; relu has none")
         _require(
             self.warmup + self.ramp <= self.epochs,
             f"eps would never reach {self.eps:g}: --warmup {self.warmup} and --ramp {self.ramp} "
             f"take more than --epochs {self.epochs}",
         )
-        _require(
-            not self.ceiling_from_data or self.warmup > 0,
-            "--ceiling-from-data takes the mean activations after natural epochs: it needs a --warmup",
-        )
+        if self.ceiling_from_data:
+            _require(self.activation == "ramp", "--ceiling-from-data is for --activation ramp; relu has no ceilings")
+            _require(self.warmup > 0, "--ceiling-from-data takes mean activations of natural epochs: give a --warmup")
+            _require(
+                self.average <= self.epochs - self.warmup,
+                f"--average {self.average} reaches into the --warmup, in which there are no ceilings yet",
+            )
         _require(self.average <= self.epochs, f"--average {self.average} is more than --epochs {self.epochs}")
+        _require(
+            self.choose == "last" or self.warmup + self.ramp < self.epochs,
+            "--choose best is among the epochs at full radius: --warmup and --ramp leave none",
+        )
         _require(self.choose == "last" or self.held_out > 0, "--choose best needs images to choose on: --held-out 5000")
         _require(
             self.choose == "last" or not self.average,
@@ -190,7 +199,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     | {"eps": 8 / 255, "lr": 1e-3, "epochs": 200, "batch_size": 128, "warmup": 10, "ramp": 120}
     | {"padding": 4, "flip": True},
 }
-OF_WALKS = frozenset({"beta_start", "beta_final", "fused", "precision"})
+LISTS = ("eval_eps", "lr_milestones")
 DEFAULT_DATASET, DEFAULT_METHOD = "digits", "crown-ibp"
 
 # name: type
@@ -204,14 +213,15 @@ _SECTION_OF = {field.name: field.metadata["section"] for field in fields(Trainin
 def resolve(given: dict[str, Any], file: dict[str, Any] | None = None) -> TrainingConfig:
     """Settings given on the command line, else those of the file, else the defaults of the data set and the method.
 
-    Where the command line asks for a method without a walk, what the file says of walks gives way.
+    Where the command line asks for a method, what the file says to others alone gives way.
 
     Raises:
         ZooError: (a ValueError) a setting makes no sense; names it.
     """
     stored, asked = file or {}, given.get("method")
-    if asked in losses.METHODS and not losses.METHODS[asked].walks:
-        stored = {name: setting for name, setting in stored.items() if name not in OF_WALKS}
+    if asked in losses.METHODS and asked != stored.get("method", DEFAULT_METHOD):
+        unused = losses.NEUTRAL.keys() - losses.METHODS[asked].takes
+        stored = {name: setting for name, setting in stored.items() if name not in unused}
     chosen = stored | given
     dataset, method = chosen.get("dataset", DEFAULT_DATASET), chosen.get("method", DEFAULT_METHOD)
     _require_one_of("dataset", dataset, data.DATASETS)
@@ -220,13 +230,14 @@ def resolve(given: dict[str, Any], file: dict[str, Any] | None = None) -> Traini
 
 
 def read_recipe(name: str) -> dict[str, Any]:
-    """Settings of a recipe of the zoo, by its name, or of a TOML file.
+    """Settings of a recipe of the zoo, by its name, or of a TOML file, and of the recipe that this builds on.
 
     Raises:
         ZooError: (a ValueError) there is no such recipe, or as for `read_toml`.
     """
-    path = recipes.path_of(name)
-    return read_toml(path) | {"recipe": name}
+    own = read_toml(recipes.path_of(name))
+    below = read_toml(recipes.path_of(own["recipe"])) if "recipe" in own else {}
+    return below | own | {"recipe": name}
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -243,9 +254,13 @@ def read_toml(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in content.items():
         inside = value if isinstance(value, dict) else {key: value}
+        if isinstance(value, dict) and key not in _SECTION_OF.values():
+            raise ZooError(f"{path} has a table [{key}]; there are {', '.join(dict.fromkeys(_SECTION_OF.values()))}")
         for name, setting in ((name.replace("-", "_"), setting) for name, setting in inside.items()):
             if isinstance(value, dict) and _SECTION_OF.get(name, key) != key:
                 raise ZooError(f"{path}: {name} belongs into the table [{_SECTION_OF[name]}], not [{key}]")
+            if name in found:
+                raise ZooError(f"{path} sets {name} twice")
             found[name] = setting
     if unknown := sorted(found.keys() - SETTINGS):
         raise ZooError(f"{path} has unknown settings {', '.join(unknown)}; there are: {', '.join(SETTINGS)}")
@@ -269,7 +284,7 @@ def _typed(path: Path, name: str, value: Any) -> Any:
     kind = SETTINGS[name]
     if kind is float and type(value) is int:
         return float(value)
-    if kind is str and isinstance(value, list):  # what flags write with commas
+    if name in LISTS and isinstance(value, list):  # what flags write with commas
         return ",".join(map(str, value))
     if type(value) is not kind:
         raise ZooError(f"{path}: {name} must be of type {kind.__name__}, not {value!r}")
@@ -281,7 +296,9 @@ def _numbers(name: str, text: str) -> list[float]:
         numbers = [float(part) for part in text.split(",") if part.strip()]
     except ValueError as error:
         raise ZooError(f"{flag(name)} must be numbers with commas between them, not {text!r}") from error
-    _require(all(number >= 0 for number in numbers), f"{flag(name)} must not be negative, not {text!r}")
+    _require(
+        all(0 <= number < math.inf for number in numbers), f"{flag(name)} must be finite, not negative, not {text!r}"
+    )
     return numbers
 
 

@@ -56,7 +56,7 @@ def world(device: torch.device) -> Iterator[World]:
     Raises:
         ZooError: (a ValueError) the variables that torchrun sets are there, but the processes cannot be joined.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if os.environ.get("WORLD_SIZE", "1") == "1":
         yield ALONE
         return
     backend = "nccl" if device.type == "cuda" else "gloo"
@@ -84,5 +84,6 @@ def device_of(name: str) -> torch.device:
             device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.empty((), device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ZooError(f"no --device {name} here: {str(error).splitlines()[0]}") from error
+        reason = str(error).splitlines()[0]
+        raise ZooError(f"no --device {name} here: {reason if len(reason) < 100 else 'PyTorch has none'}") from error
     return device

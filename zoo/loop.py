@@ -1,6 +1,7 @@
 """The training loop: epochs of steps through the emitted module, a look at images not trained on after each."""
 
 import json
+import math
 import time
 from dataclasses import asdict
 from typing import Any, Protocol
@@ -35,6 +36,7 @@ def train(run: Run, display: Display) -> None:
     """Train to the last epoch of the configuration. Killed at any moment, `resume` continues to identical weights."""
     if run.world.leads:
         run.config.directory.mkdir(parents=True, exist_ok=True)
+        _remove_outdated(run)
         settings = {"config": asdict(run.config), "environment": checkpoint.environment()}
         checkpoint.write_json(run.config.directory / "config.json", settings)
         _write_metrics(run)
@@ -49,6 +51,14 @@ def train(run: Run, display: Display) -> None:
     if events is not None:
         events.close()
     finish(run)
+
+
+def _remove_outdated(run: Run) -> None:
+    """Weights and results of a shorter or another run must not pass for those of this one."""
+    outdated = ["final.pt", "result.json"] if run.epoch < run.config.epochs else []
+    outdated += ["last.pt", "steps.jsonl"] if run.epoch == 0 else []
+    for name in outdated:
+        (run.config.directory / name).unlink(missing_ok=True)
 
 
 def run_epoch(run: Run, display: Display) -> dict[str, Any]:
@@ -73,8 +83,8 @@ def train_epoch(run: Run, display: Display) -> dict[str, Any]:
     run.bounded.train()
     split = run.dataset.train
     order = epoch_order(len(split.labels), config.seed, run.epoch).to(run.device)
-    shifts = torch.Generator().manual_seed(_mixed(config.seed, run.epoch))
-    starts = torch.Generator(run.device).manual_seed(_mixed(config.seed, run.epoch, run.world.rank))
+    shifts = torch.Generator().manual_seed(_mixed(1, config.seed, run.epoch))
+    starts = torch.Generator(run.device).manual_seed(_mixed(2, config.seed, run.epoch, run.world.rank))
     averages = run.epoch >= config.epochs - config.average
     losses: list[Tensor] = []  # of each step, weighted; looked at when the epoch is over
     for chosen in order.split(config.batch_size):
@@ -90,9 +100,10 @@ def train_epoch(run: Run, display: Display) -> dict[str, Any]:
         step += 1
     run.world.added(tally.sums)
     if not np.isfinite(tally.loss):
+        kept = f" {run.last_checkpoint} holds the epochs before." if run.epoch else ""
         raise ZooError(
             f"the loss became {tally.loss} in epoch {run.epoch + 1} at eps {eps:g}; "
-            f"try a smaller --lr or a longer --ramp. {run.last_checkpoint} holds the epochs before."
+            f"try a smaller --lr or a longer --ramp.{kept}"
         )
     _record_steps(run, run.world.added(torch.stack(losses)) / run.world.size)
     seconds = time.perf_counter() - started
@@ -105,7 +116,7 @@ def train_epoch(run: Run, display: Display) -> dict[str, Any]:
         "lr": lr,
         "loss": tally.loss,
         "train_standard_error": tally.standard_error,
-        "train_verified_error": tally.verified_error,
+        "train_verified_error": None if math.isnan(tally.verified_error) else tally.verified_error,
         "seconds": seconds,
         "images_per_second": tally.examples / seconds,
     }
@@ -130,7 +141,7 @@ def _record_steps(run: Run, losses: Tensor) -> None:
     if not run.world.leads:
         return
     path = run.config.directory / "steps.jsonl"
-    lines = path.read_text().splitlines(keepends=True)[: run.epoch] if run.epoch else []
+    lines = path.read_text().splitlines(keepends=True)[: run.epoch] if run.epoch and path.is_file() else []
     line = json.dumps({"epoch": run.epoch + 1, "losses": losses.tolist()}) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.write_atomically(path, lambda unfinished: unfinished.write_text("".join([*lines, line])))
@@ -185,6 +196,9 @@ def finish(run: Run) -> None:
     if run.averaged is not None:
         _load_averages(model, run.averaged)
         reestimate_statistics(model, run.dataset.train)
+    if broken := [name for name, weight in model.state_dict().items() if not bool(weight.isfinite().all())]:
+        raise ZooError(f"the run came to weights that are not finite: {broken[0]}; {run.last_checkpoint} holds its end")
+    run.outcome = _look(run)
     if run.world.leads:
         checkpoint.save(run.result, run.config, model=model.state_dict(), epoch=epoch, seconds=run.seconds)
 

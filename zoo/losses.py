@@ -44,12 +44,36 @@ class Method(NamedTuple):
     """A way to train."""
 
     loss: Loss
-    walks: bool  # whether CROWN-IBP bounds take part
-    defaults: dict[str, Any]
+    takes: frozenset[str]  # of the settings in NEUTRAL, those that it has a use for
+    own: dict[str, Any] = {}  # its defaults for some of them  # noqa: RUF012
+
+    @property
+    def walks(self) -> bool:
+        """Whether CROWN-IBP bounds take part."""
+        return "beta_start" in self.takes
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        return {name: value for name, value in NEUTRAL.items() if name not in self.takes} | self.own
+
+
+# Settings that mean something to some methods alone, with the values that the others leave them at.
+NEUTRAL: dict[str, Any] = {
+    "kappa_start": 0.0,
+    "kappa_final": 0.0,
+    "beta_start": 0.0,
+    "beta_final": 0.0,
+    "fused": False,
+    "precision": "float32",
+    "ratio": 1.0,
+    "alpha": 1.0,
+    "attack_steps": 1,
+}
 
 
 def _natural(batch: Batch, config: "TrainingConfig") -> LossTerms:
-    return training.natural_loss(batch.bounded, batch.x, batch.labels)
+    """Margins of logits say nothing about a ball, so they are not passed on as bounds."""
+    return training.natural_loss(batch.bounded, batch.x, batch.labels)._replace(margins=None)
 
 
 def _crown_ibp(batch: Batch, config: "TrainingConfig") -> LossTerms:
@@ -81,18 +105,23 @@ def _attacked(loss: Callable[..., LossTerms], *coefficients: str) -> Loss:
     return run
 
 
+_on_small_boxes = _attacked(training.sabr_loss, "ratio")
+
+
 def _sabr(batch: Batch, config: "TrainingConfig") -> LossTerms:
     """Its margins are those of the small box: they are no bounds on the ball."""
-    return _attacked(training.sabr_loss, "ratio")(batch, config)._replace(margins=None)
+    return _on_small_boxes(batch, config)._replace(margins=None)
 
 
-_NO_WALK = {"beta_start": 0.0, "beta_final": 0.0}
+_MIX = frozenset({"kappa_start", "kappa_final"})
+_WALK = frozenset({"beta_start", "beta_final", "fused", "precision"})
+_SMALL_BOX, _EXPRESSIVE = frozenset({"ratio", "attack_steps"}), frozenset({"alpha", "attack_steps"})
 METHODS: dict[str, Method] = {
-    "natural": Method(_natural, False, _NO_WALK),
-    "ibp": Method(_crown_ibp, False, _NO_WALK),
-    "crown-ibp": Method(_crown_ibp, True, {"beta_start": 1.0, "beta_final": 0.0}),
-    "sabr": Method(_sabr, False, _NO_WALK | {"ratio": 0.9}),
-    "mtl-ibp": Method(_attacked(training.mtl_ibp_loss, "alpha"), False, _NO_WALK | {"alpha": 0.5}),
-    "cc-ibp": Method(_attacked(training.cc_ibp_loss, "alpha"), False, _NO_WALK | {"alpha": 0.5}),
-    "exp-ibp": Method(_attacked(training.exp_ibp_loss, "alpha"), False, _NO_WALK | {"alpha": 0.5}),
+    "natural": Method(_natural, frozenset()),
+    "ibp": Method(_crown_ibp, _MIX),
+    "crown-ibp": Method(_crown_ibp, _MIX | _WALK, {"beta_start": 1.0, "beta_final": 0.0}),
+    "sabr": Method(_sabr, _SMALL_BOX, {"ratio": 0.9}),
+    "mtl-ibp": Method(_attacked(training.mtl_ibp_loss, "alpha"), _EXPRESSIVE, {"alpha": 0.5}),
+    "cc-ibp": Method(_attacked(training.cc_ibp_loss, "alpha"), _EXPRESSIVE, {"alpha": 0.5}),
+    "exp-ibp": Method(_attacked(training.exp_ibp_loss, "alpha"), _EXPRESSIVE, {"alpha": 0.5}),
 }

@@ -29,7 +29,11 @@ class Objective(nn.Module):
         if regularized:
             assert terms.preactivations is not None
             loss = loss + warmup_regularizer(
-                terms.preactivations, eps=moment.eps, eps_max=config.eps, weight=config.regularizer
+                terms.preactivations,
+                eps=moment.eps,
+                eps_max=config.eps,
+                weight=config.regularizer,
+                input_radius=terms.input_radius,
             )
         if config.l1:
             loss = loss + config.l1 * l1(self.bounded.model)

@@ -35,6 +35,7 @@ class Run:
     epoch: int = 0  # number of finished epochs
     history: list[dict[str, Any]] = field(default_factory=list)  # one record per finished epoch
     seconds: float = 0.0  # of training and looking, over all sessions
+    outcome: dict[str, Any] | None = None  # errors of the weights that it came to, on the images watched
     best: dict[str, Any] | None = None  # the weights that verified most images held out, if those are to be chosen
 
     @property
@@ -67,7 +68,11 @@ def set_threads(threads: int | None) -> None:
 def begin(
     config: TrainingConfig, dataset: Dataset, device: torch.device | None = None, world: World | None = None
 ) -> Run:
-    """A run before its first epoch, every random state set from the seed."""
+    """A run before its first epoch, every random state set from the seed.
+
+    Raises:
+        ZooError: (a ValueError) as for `require_batches` and `Dataset.hold_out`.
+    """
     device, world = device or torch.device("cpu"), world or ALONE
     torch.manual_seed(config.seed)
     np.random.seed(config.seed)
@@ -80,13 +85,42 @@ def begin(
     bounded.train()
     optimizer = torch.optim.Adam(bounded.parameters(), lr=config.lr)
     objective = world.wrapped(Objective(config, bounded))
-    return Run(config, dataset, bounded, optimizer, objective, device, world)
+    run = Run(config, dataset, bounded, optimizer, objective, device, world)
+    require_batches(run)
+    return run
 
 
 def _bounds(config: TrainingConfig) -> Any:
     if not METHODS[config.method].walks:
         return "ibp"
     return boundgraph.method("crown-ibp", precision="bf16") if config.precision == "bf16" else "crown-ibp"
+
+
+def require_batches(run: Run) -> None:
+    """Refuse an epoch whose last batch some process has too little of.
+
+    Raises:
+        ZooError: (a ValueError) fewer examples than processes are left for it, or a single one where BatchNorm needs
+            statistics.
+    """
+    config, processes = run.config, run.world.size
+    left = len(run.dataset.train.labels) % config.batch_size or config.batch_size
+    norms = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in run.bounded.model.modules())
+    if left < processes * (2 if norms else 1):
+        raise ZooError(
+            f"the last batch of an epoch has {left} of {len(run.dataset.train.labels)} training images, too few for "
+            f"{processes} process(es){' and BatchNorm' if norms else ''}: choose another --batch-size or --held-out"
+        )
+
+
+def _require_whole_average(run: Run, path: Path) -> None:
+    """A run made longer averages over other epochs than it would have; those that are gone cannot be averaged."""
+    first = run.config.epochs - run.config.average
+    if run.config.average and run.epoch > first:
+        raise ZooError(
+            f"{path} has {run.epoch} epochs, and --average {run.config.average} of --epochs {run.config.epochs} would "
+            f"need weights of epoch {first + 1}, which were not kept; give --epochs {run.epoch + run.config.average}"
+        )
 
 
 def resume(run: Run) -> None:
@@ -106,8 +140,9 @@ def resume(run: Run) -> None:
     run.optimizer.load_state_dict(content["optimizer"])
     run.epoch, run.history, run.seconds = content["epoch"], content["history"], content["seconds"]
     run.best = content["best"]
-    averaging_began = content["epoch"] > run.config.epochs - run.config.average  # not in a run made longer since
-    if content["averaged"] is not None and averaging_began:
+    if trained.epochs != run.config.epochs:
+        _require_whole_average(run, path)
+    elif content["averaged"] is not None:
         run.averaged = AveragedModel(run.bounded.model)
         run.averaged.load_state_dict(content["averaged"])
     checkpoint.restore_random_states(content)

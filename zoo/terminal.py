@@ -1,5 +1,6 @@
 """Everything that writes to the terminal. Needs the extra `boundgraph[zoo]` and says so when it is missing."""
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -76,8 +77,10 @@ def epoch_line(record: dict[str, Any], epochs: int) -> str:
     )
 
 
-def _errors(standard: float, verified: float) -> str:
-    return f"{100 * standard:.1f} / {100 * verified:.1f} %"
+def _errors(standard: float, verified: float | None) -> str:
+    """Where a loss computes no bounds on the ball there is no verified error."""
+    proven = "-" if verified is None or math.isnan(verified) else f"{100 * verified:.1f}"
+    return f"{100 * standard:.1f} / {proven} %"
 
 
 class PlainDisplay:

@@ -22,8 +22,9 @@ def main(**given: Any) -> None:
     file, resume = given.pop("config"), given.pop("resume")
     flags = {name: value for name, value in given.items() if value is not None}
     with user_errors():
-        stored = config.read_recipe(flags["recipe"]) if "recipe" in flags else {}
-        stored |= config.read_toml(file) if file is not None else {}
+        own = config.read_toml(file) if file is not None else {}
+        recipe = flags.get("recipe", own.get("recipe"))
+        stored = (config.read_recipe(recipe) if recipe is not None else {}) | own
         run_training(config.resolve(flags, stored), resume=resume)
 
 
@@ -66,11 +67,16 @@ def run_training(settings: config.TrainingConfig, *, resume: bool) -> None:
 
 
 def summary(run: state.Run) -> str:
-    """The result: errors of the last weights on the images watched."""
-    last, (_, split) = run.history[-1], run.watched
+    """The result: errors, on the images watched, of the weights that the run came to."""
+    last, (_, split) = run.outcome, run.watched
+    assert last is not None
+    config = run.config
+    which = f"average of the last {config.average} epochs" if config.average else "weights after the last epoch"
+    if config.choose == "best":
+        which = "weights of the epoch that verified most of them"
     bound = {0.0: "IBP", 1.0: "CROWN-IBP"}.get(last["watched_beta"], f"{last['watched_beta']:g} CROWN-IBP + IBP")
     return (
-        f"\n{last['watched']} split, {len(split.labels)} examples, weights after the last epoch:\n"
+        f"\n{last['watched']} split, {len(split.labels)} examples, {which}:\n"
         f"  standard error  {last['watched_standard_error']:7.2%}\n"
         f"  verified error  {last['watched_verified_error']:7.2%}  at eps {last['watched_eps']:g}, by {bound}\n"
         f"weights: {run.result}\n"

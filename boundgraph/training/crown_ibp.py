@@ -12,7 +12,7 @@ from boundgraph.losses import require_share, robust_cross_entropy
 from boundgraph.module import BoundedModule
 from boundgraph.regions import LpBall, Region
 from boundgraph.specification import margin_spec
-from boundgraph.training.terms import LossTerms, natural_terms, without_radius
+from boundgraph.training.terms import LossTerms, mean_radius, natural_terms, without_radius
 from boundgraph.values import Interval
 
 # Below this share of CROWN-IBP the backward walk costs more than it contributes (the threshold of the authors' code).
@@ -111,7 +111,8 @@ def crown_ibp_loss(
         margins, read = margins_on(bounded, region, spec, beta=beta, preactivations=preactivations)
         robust_loss = robust_cross_entropy(margins)
     loss = _weighted_sum(kappa, natural_loss, robust_loss)
-    return LossTerms(loss, natural_loss, robust_loss, logits, margins, read)
+    radius = mean_radius(region) if preactivations else None
+    return LossTerms(loss, natural_loss, robust_loss, logits, margins, read, radius)
 
 
 def ibp_loss(

@@ -27,7 +27,7 @@ from boundgraph.specification import margin_spec
 from boundgraph.training.attack import attack, require_attack
 from boundgraph.training.clean_pass import clean_pass
 from boundgraph.training.crown_ibp import margins_on
-from boundgraph.training.terms import LossTerms, exact_margins, natural_terms, without_radius
+from boundgraph.training.terms import LossTerms, exact_margins, mean_radius, natural_terms, without_radius
 
 Combination = Callable[[Tensor, Tensor, float], Tensor]
 
@@ -140,7 +140,8 @@ def _loss(
     else:
         adversarial = exact_margins(network(attack(network, x, labels, **search._asdict())), spec)
         loss = robust_cross_entropy(adversarial) if alpha == 0 else combined(adversarial, margins, alpha)
-    return LossTerms(loss, F.cross_entropy(logits, labels), robust_loss, logits, margins, read)
+    radius = mean_radius(region) if preactivations else None
+    return LossTerms(loss, F.cross_entropy(logits, labels), robust_loss, logits, margins, read, radius)
 
 
 def _sum_of_losses(adversarial: Tensor, margins: Tensor, alpha: float) -> Tensor:

@@ -66,7 +66,8 @@ def warmup_regularizer(
 ) -> Tensor:
     """weight * (1 - eps / eps_max) * (tightness + relu_balance), a scalar to be added to the loss; 0 from eps_max on.
 
-    input_radius: eps if not given, and 1e-6 for eps = 0, where the objectives take pre-activations at that radius.
+    input_radius: that of `LossTerms`, which clipping and small boxes make less than eps; eps if not given, and 1e-6 for
+    eps = 0, where the objectives take pre-activations at that radius.
 
     Raises:
         ValueError: eps lies outside [0, eps_max], or as for `tightness`.

@@ -13,7 +13,7 @@ from boundgraph.specification import margin_spec
 from boundgraph.training.attack import attack, require_attack
 from boundgraph.training.clean_pass import clean_pass
 from boundgraph.training.crown_ibp import margins_on
-from boundgraph.training.terms import LossTerms, natural_terms, without_radius
+from boundgraph.training.terms import LossTerms, mean_radius, natural_terms, without_radius
 
 
 def sabr_loss(
@@ -60,4 +60,5 @@ def sabr_loss(
     spec = margin_spec(labels, logits.shape[1]).to(logits)
     margins, read = margins_on(bounded, region, spec, preactivations=preactivations)
     loss = robust_cross_entropy(margins)
-    return LossTerms(loss, F.cross_entropy(logits, labels), loss, logits, margins, read)
+    radius = mean_radius(region) if preactivations else None
+    return LossTerms(loss, F.cross_entropy(logits, labels), loss, logits, margins, read, radius)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from boundgraph.module import BoundedModule
+from boundgraph.regions import LpBall, Region
 from boundgraph.specification import margin_spec
 from boundgraph.values import Interval
 
@@ -25,6 +26,7 @@ class LossTerms(NamedTuple):
     logits: Tensor  # (batch, classes), the model's own output for the clean batch
     margins: Tensor | None  # (batch, classes - 1), lower bounds of label logit minus each other; None for a fused loss
     preactivations: tuple[Interval, ...] | None = None  # what the activations read, in the model's order, if asked for
+    input_radius: Tensor | None = None  # scalar, the mean radius of the region that these were computed for
 
 
 def natural_loss(bounded: BoundedModule, x: Tensor, labels: Tensor) -> LossTerms:
@@ -47,11 +49,17 @@ def natural_terms(
     """What an objective is for the number eps = 0. Intervals of pre-activations are those of the radius 1e-6."""
     spec = margin_spec(labels, logits.shape[1]).to(logits)
     loss = F.cross_entropy(logits, labels)
-    read = None
+    read, radius = None, None
     if preactivations:
-        ibp = bounded.using("ibp")
-        _, read = ibp.with_preactivations(x, eps=TINY_RADIUS, clip=clip, spec=spec, sides="lower")
-    return LossTerms(loss, loss, loss, logits, exact_margins(logits, spec), read)
+        region = LpBall(x, TINY_RADIUS, clip=clip)
+        _, read = bounded.using("ibp").with_preactivations(region, spec=spec, sides="lower")
+        radius = mean_radius(region)
+    return LossTerms(loss, loss, loss, logits, exact_margins(logits, spec), read, radius)
+
+
+def mean_radius(region: Region) -> Tensor:
+    """Of the coordinates of a region: a scalar, in the units of the input."""
+    return region.interval().radius.detach().mean()
 
 
 def exact_margins(logits: Tensor, spec: Tensor) -> Tensor:

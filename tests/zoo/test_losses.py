@@ -65,3 +65,23 @@ def test_a_method_that_needs_no_walk_is_given_none() -> None:
         config = resolve(SETTINGS | {"method": name})
         assert method.walks == (name == "crown-ibp")
         assert method.walks or config.beta(config.eps) == 0.0
+
+
+@pytest.mark.parametrize("method", ["natural", "sabr"])
+def test_what_is_no_bound_on_the_ball_is_not_reported_as_one(method: str, images: Split, tmp_path: Any) -> None:
+    run = begin(resolve(SETTINGS | {"method": method, "out": str(tmp_path)}), Dataset(images, images))
+    assert train_epoch(run, NoDisplay())["train_verified_error"] is None
+
+
+def test_regularisers_compare_with_the_radius_of_the_region_itself(images: Split) -> None:
+    """Clipping cuts the ball, and SABR's box is a part of it."""
+    config = resolve(SETTINGS | {"method": "sabr", "ratio": 0.5})
+    dark = Split(torch.zeros_like(images.images), images.labels)
+    terms = METHODS["sabr"].loss(batch(config, dark, regularized=True), config)
+    assert terms.input_radius is not None
+    # from 0 to between 0.025 and 0.05, according to where the attack went
+    assert 0.0125 - 1e-6 <= terms.input_radius.item() <= 0.025 + 1e-6
+    ibp = resolve(SETTINGS | {"method": "ibp"})
+    terms = METHODS["ibp"].loss(batch(ibp, dark, regularized=True), ibp)
+    assert terms.input_radius is not None
+    assert terms.input_radius.item() == pytest.approx(0.025)

@@ -52,6 +52,28 @@ def test_unknown_recipes_are_told_with_those_there_are() -> None:
         read_recipe("fast")
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[nonsense]\nspeed = 1\n", r"has a table \[nonsense\]; there are model, data, loss, schedule"),
+        ("eps = 0.1\n[loss]\neps = 0.2\n", "sets eps twice"),
+        ('method = ["ibp"]\n', "method must be of type str"),
+    ],
+)
+def test_recipes_that_contradict_themselves(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_toml(path)
+
+
+def test_a_recipe_may_build_on_another(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('recipe = "paper-mnist-small"\nlr = 1e-3\n')
+    config = resolve({}, read_recipe(str(path)))
+    assert (config.recipe, config.lr, config.eps) == (str(path), 1e-3, 0.3)
+
+
 def test_a_setting_in_the_wrong_table(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text("[loss]\nlr = 0.1\n")

@@ -1,0 +1,93 @@
+"""Runs that cannot go well are refused at their start, and outdated files do not outlive the run they belong to."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from zoo import state
+from zoo.config import resolve
+from zoo.data import Dataset, Split
+from zoo.distributed import World
+from zoo.loop import train
+from zoo.terminal import NoDisplay
+
+SETTINGS: dict[str, Any] = {"warmup": 1, "ramp": 1, "epochs": 3, "batch_size": 16, "eps": 0.05, "method": "ibp"}
+
+
+def examples(count: int) -> Dataset:
+    torch.manual_seed(0)
+    split = Split(torch.rand(count, 1, 8, 8), torch.arange(count) % 10)
+    return Dataset(split, split)
+
+
+def begun(out: Path, count: int = 48, world: World | None = None, **changes: Any) -> state.Run:
+    return state.begin(resolve(SETTINGS | {"out": str(out)} | changes), examples(count), world=world)
+
+
+def test_a_last_batch_that_some_process_has_too_little_of(tmp_path: Path) -> None:
+    begun(tmp_path, 49)
+    with pytest.raises(
+        ValueError, match=r"last batch .* has 1 of 49 training images, too few for 1 process\(es\) and B"
+    ):
+        begun(tmp_path, 49, batch_norm=True)
+    begun(tmp_path, 48, batch_norm=True)
+    state.require_batches(begun(tmp_path, 50))
+    run = begun(tmp_path, 49)
+    run.world = World(0, 2)
+    with pytest.raises(ValueError, match="has 1 of 49 training images, too few for 2"):
+        state.require_batches(run)
+
+
+def test_weights_of_a_shorter_run_do_not_outlive_its_end(tmp_path: Path) -> None:
+    train(begun(tmp_path), NoDisplay())
+    (tmp_path / "result.json").write_text("{}")
+    run = begun(tmp_path, epochs=4)
+    state.resume(run)
+
+    class Stop(NoDisplay):
+        def batch(self, *_: object) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(run, Stop())
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "config.json",
+        "last.pt",
+        "metrics.jsonl",
+        "steps.jsonl",
+    ]
+
+
+def test_an_average_over_epochs_that_are_gone_is_refused(tmp_path: Path) -> None:
+    train(begun(tmp_path, epochs=4, average=2), NoDisplay())
+    run = begun(tmp_path, epochs=5, average=2)
+    with pytest.raises(ValueError, match=r"would need weights of epoch 4, which were not kept; give --epochs 6"):
+        state.resume(run)
+    longer, undisturbed = begun(tmp_path, epochs=6, average=2), begun(tmp_path / "other", epochs=6, average=2)
+    state.resume(longer)
+    for one in (longer, undisturbed):
+        train(one, NoDisplay())
+    weights = zip(longer.bounded.parameters(), undisturbed.bounded.parameters(), strict=True)
+    assert all(torch.equal(ours, theirs) for ours, theirs in weights)
+
+
+def test_missing_losses_of_steps_stop_no_run(tmp_path: Path) -> None:
+    train(begun(tmp_path), NoDisplay())
+    (tmp_path / "steps.jsonl").unlink()
+    run = begun(tmp_path, epochs=4)
+    state.resume(run)
+    train(run, NoDisplay())
+    assert (tmp_path / "final.pt").is_file()
+
+
+def test_weights_that_are_not_finite_are_not_kept(tmp_path: Path) -> None:
+    run = begun(tmp_path)
+    train(run, NoDisplay())
+    (tmp_path / "final.pt").unlink()
+    with torch.no_grad():
+        next(run.bounded.parameters()).fill_(torch.nan)
+    with pytest.raises(ValueError, match="came to weights that are not finite"):
+        train(run, NoDisplay())
+    assert not (tmp_path / "final.pt").exists()
