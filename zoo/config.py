@@ -71,7 +71,7 @@ class TrainingConfig:
     recipe: str | None = _setting("run", "Name or TOML file of a recipe; `python -m zoo.list --recipes`.", None)
     seed: int = _setting("run", "Of the initial weights, the data order and all that is random.", 0)
     threads: int | None = _setting("run", "CPU threads.  [default: 1 for digits, else PyTorch's]", None)
-    device: str = _setting("run", "cpu, cuda, ...; auto takes an accelerator where there is one.", "auto")
+    device: str = _setting("run", "cpu, cuda, ...; auto takes a GPU with CUDA where there is one.", "auto")
     precision: str = _setting("run", "float32, or bf16: coefficients of CROWN-IBP in bfloat16.", "float32")
     tensorboard: bool = _setting("run", "Also write event files for TensorBoard.", False)
     out: str | None = _setting("run", "Where the run writes.  [default: runs/<settings>]", None)
