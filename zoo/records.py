@@ -1,14 +1,18 @@
 """What runs leave behind, read again: the metrics of a run directory, and the results of an evaluation."""
 
 import json
-from dataclasses import fields
+import math
+from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import NoneType
+from typing import Any, NamedTuple, get_args
 
-from zoo.config import TrainingConfig
+from zoo.config import SETTINGS, TrainingConfig, _typed
 from zoo.errors import ZooError
 
 RESULT = "result.json"
+REQUIRED = {setting.name for setting in fields(TrainingConfig) if setting.default is MISSING}
+OPTIONAL = {setting.name for setting in fields(TrainingConfig) if NoneType in get_args(setting.type)}
 
 
 class Evaluation(NamedTuple):
@@ -33,7 +37,7 @@ class Result(NamedTuple):
 
     @property
     def config(self) -> dict[str, Any]:
-        return _field(self.content, "config", dict, self.path)
+        return part(self.content, "config", dict, self.path)
 
     @property
     def configuration(self) -> TrainingConfig:
@@ -42,29 +46,32 @@ class Result(NamedTuple):
         Raises:
             ZooError: (a ValueError) a setting is missing or makes no sense.
         """
-        known = {field.name for field in fields(TrainingConfig)}
-        try:
-            return TrainingConfig(**{name: value for name, value in self.config.items() if name in known})
-        except (ZooError, TypeError) as error:
-            raise ZooError(f"{self.path}: {error}") from error
+        return configuration({name: value for name, value in self.config.items() if name in SETTINGS}, self.path)
+
+    @property
+    def weights(self) -> str:
+        """Digest of the weights evaluated."""
+        return part(self.content, "weights", str, self.path)
 
     @property
     def environment(self) -> dict[str, Any]:
-        return _field(self.content, "environment", dict, self.path)
+        """Versions and machine of the training where they are stored, else of the evaluation."""
+        name = "training_environment" if "training_environment" in self.content else "environment"
+        return part(self.content, name, dict, self.path)
 
     @property
     def seconds(self) -> float:
         """Of training."""
-        return _field(self.content, "seconds", float, self.path)
+        return part(self.content, "seconds", float, self.path)
 
     @property
     def examples(self) -> int:
-        return _field(self._evaluation, "examples", int, self.path)
+        return part(self._evaluation, "examples", int, self.path)
 
     @property
     def dtype(self) -> str:
         """Of the certificates."""
-        return _field(self._evaluation, "dtype", str, self.path)
+        return part(self._evaluation, "dtype", str, self.path)
 
     @property
     def evaluations(self) -> list[Evaluation]:
@@ -75,7 +82,7 @@ class Result(NamedTuple):
                 error <= verified error holds for every network.
         """
         return [
-            self._one(row) for row in _field(self._evaluation, "evaluations", list, self.path) if isinstance(row, dict)
+            self._one(row) for row in part(self._evaluation, "evaluations", list, self.path) if isinstance(row, dict)
         ]
 
     def setting(self, name: str, kind: type = object) -> Any:
@@ -84,19 +91,19 @@ class Result(NamedTuple):
         Raises:
             ZooError: (a ValueError) the result lacks it.
         """
-        return _field(self.config, name, kind, self.path)
+        return part(self.config, name, kind, self.path)
 
     @property
     def _evaluation(self) -> dict[str, Any]:
         """The fields of the evaluation, which may also stand beside those of the training."""
-        return _field(self.content, "evaluation", dict, self.path) if "evaluation" in self.content else self.content
+        return part(self.content, "evaluation", dict, self.path) if "evaluation" in self.content else self.content
 
     def _one(self, row: dict[str, Any]) -> Evaluation:
         def error(kind: str) -> float:
-            return _field(_field(row, kind, dict, self.path), "error", float, self.path)
+            return part(part(row, kind, dict, self.path), "error", float, self.path)
 
         found = Evaluation(
-            eps=_field(row, "eps", float, self.path),
+            eps=part(row, "eps", float, self.path),
             standard=error("standard"),
             pgd=error("pgd") if row.get("pgd") else None,
             verified=error("verified"),
@@ -125,6 +132,29 @@ def read_result(path: Path) -> Result:
     return Result(path, content)
 
 
+def configuration(settings: dict[str, Any], path: Path) -> TrainingConfig:
+    """The configuration that a file stores.
+
+    Raises:
+        ZooError: (a ValueError) a setting is missing, unknown, of another type, or makes no sense.
+    """
+    for what, names in ("lacks the", REQUIRED - settings.keys()), ("has unknown", settings.keys() - SETTINGS):
+        if names:
+            raise damaged(path, f"it {what} settings {', '.join(sorted(names))}")
+    try:
+        empty = {name for name, value in settings.items() if value is None and name in OPTIONAL}
+        return TrainingConfig(
+            **{name: None if name in empty else _typed(path, name, value) for name, value in settings.items()}
+        )
+    except ZooError as error:
+        raise damaged(path, str(error).removeprefix(f"{path}: ")) from error
+
+
+def damaged(path: Path, why: str) -> ZooError:
+    """What is said of a file of the zoo that does not hold what this version would have written."""
+    return ZooError(f"{path} was written by another version of the zoo or is damaged: {why}")
+
+
 def read_history(run: Path) -> list[dict[str, Any]]:
     """The records of the finished epochs of a run directory, first epoch first.
 
@@ -146,12 +176,14 @@ def read_history(run: Path) -> list[dict[str, Any]]:
 
 
 def figure(record: dict[str, Any], name: str, run: Path) -> float:
-    """A number of an epoch's record.
+    """A number of an epoch's record; NaN where it is null, as the verified errors of a training without bounds are.
 
     Raises:
         ZooError: (a ValueError) the record lacks it.
     """
-    return _field(record, name, float, run / "metrics.jsonl")
+    if name in record and record[name] is None:
+        return math.nan
+    return part(record, name, float, run / "metrics.jsonl")
 
 
 def seconds_of(record: dict[str, Any]) -> float:
@@ -159,11 +191,15 @@ def seconds_of(record: dict[str, Any]) -> float:
     return float(record.get("seconds", 0.0)) + float(record.get("watched_seconds", 0.0))
 
 
-def _field(content: dict[str, Any], name: str, kind: type, path: Path) -> Any:
+def part(content: dict[str, Any], name: str, kind: type, path: Path) -> Any:
+    """A field of a file's content.
+
+    Raises:
+        ZooError: (a ValueError) the content lacks it, or it is of another type.
+    """
     value = content.get(name)
     if kind is float and type(value) is int:
         return float(value)
     if name not in content or not isinstance(value, kind):
-        what = "lacks" if name not in content else f"has {value!r:.40} as"
-        raise ZooError(f"{path} {what} the field {name!r}; was it written by another version of the zoo?")
+        raise damaged(path, f"it {'lacks' if name not in content else f'has {value!r:.40} as'} the field {name!r}")
     return value

@@ -237,7 +237,7 @@ def test_summary_of_what_is_finished(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"config": {}}, "result.json lacks the field 'evaluations'; was it written by another version"),
+        ({"config": {}}, "result.json was written by another version of the zoo or is damaged: it lacks the field 'evaluations'"),
         ({"evaluations": [{"eps": 0.1}]}, "lacks the field 'standard'"),
         ({"evaluation": {"evaluations": [{"eps": "x"}]}}, "has 'x' as the field 'eps'"),
         (
