@@ -7,6 +7,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, NamedTuple, get_args
 
+from zoo import data
 from zoo.config import SETTINGS, TrainingConfig, _typed
 from zoo.errors import ZooError
 
@@ -84,6 +85,18 @@ class Result(NamedTuple):
         return [
             self._one(row) for row in part(self._evaluation, "evaluations", list, self.path) if isinstance(row, dict)
         ]
+
+    def require_whole(self) -> None:
+        """Refuse what a page or weights should not carry.
+
+        Raises:
+            ZooError: (a ValueError) the result is of a part of the test set, or its certificates are not in float64.
+        """
+        dataset = self.setting("dataset", str)
+        if self.examples != data.TEST_IMAGES.get(dataset):
+            raise ZooError(f"{self.path} is about {self.examples} examples, not the whole test set of {dataset}")
+        if self.dtype.removeprefix("torch.") != "float64":
+            raise ZooError(f"{self.path} has certificates in {self.dtype}; only those in float64 are kept")
 
     def setting(self, name: str, kind: type = object) -> Any:
         """A setting of the training.

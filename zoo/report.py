@@ -20,7 +20,6 @@ app = application()
 Option = typer.Option
 
 RUN = re.compile(r".+-seed\d+")  # names of runs; other programs keep other results in the same folder
-TEST_EXAMPLES = {"digits": 360, "mnist": 10_000, "fashion-mnist": 10_000, "cifar10": 10_000}
 
 HOW = """\
 # Results
@@ -119,11 +118,7 @@ def read_all(folder: Path) -> list[Result]:
         raise ZooError(f"there is no folder {folder}")
     results = [read_result(path) for path in sorted(folder.glob("*.json")) if RUN.fullmatch(path.stem)]
     for result in results:
-        dataset = result.setting("dataset", str)
-        if result.examples != TEST_EXAMPLES.get(dataset):
-            raise ZooError(f"{result.path} is about {result.examples} examples, not the whole test set of {dataset}")
-        if result.dtype.removeprefix("torch.") != "float64":
-            raise ZooError(f"{result.path} has certificates in {result.dtype}; the page holds those in float64 only")
+        result.require_whole()
     return results
 
 

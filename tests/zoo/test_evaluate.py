@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from zoo import evaluate, results, train, weights
+from zoo import evaluate, train, weights
+from zoo.records import read_result
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def evaluated(checkpoint: Path | str, tmp_path: Path, *arguments: str) -> dict:
     file = tmp_path / "deep" / "results.json"
     result = run(checkpoint, "--json", str(file), *arguments)
     assert result.exit_code == 0, result.output
-    return results.read(file)
+    return read_result(file).content
 
 
 def test_errors_are_ordered_and_between_none_and_all(trained: Path, tmp_path: Path) -> None:
@@ -96,15 +97,3 @@ def test_requests_that_cannot_be_served(trained: Path, tmp_path: Path) -> None:
     assert "unknown --method 'magic'; there are: ibp, crown-ibp, crown" in result.output
     assert "unknown --dtype 'half'; there are: float64, float32" in run(trained, "--dtype", "half").output
     assert "no checkpoint" in run(tmp_path / "none.pt").output
-
-
-def test_files_that_are_no_results(tmp_path: Path) -> None:
-    path = tmp_path / "results.json"
-    with pytest.raises(ValueError, match=r"cannot read the results .*results\.json"):
-        results.read(path)
-    path.write_text("{")
-    with pytest.raises(ValueError, match=r"cannot read the results .*results\.json"):
-        results.read(path)
-    path.write_text(json.dumps({"examples": 3}))
-    with pytest.raises(ValueError, match=r"results\.json is not what `python -m zoo\.evaluate --json` writes"):
-        results.read(path)

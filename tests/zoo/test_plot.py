@@ -78,7 +78,7 @@ def test_what_cannot_be_drawn_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
         ([], "a.png", "nothing to plot: give at least one run directory"),
         ([tmp_path], "a.png", "no .*metrics.jsonl: give a directory that `python -m zoo.train` wrote"),
         ([empty], "a.png", "metrics.jsonl has no finished epoch yet"),
-        ([partial], "a.png", "metrics.jsonl lacks the field 'watched_verified_error'"),
+        ([partial], "a.png", "metrics.jsonl was written by another version .*: it lacks the field 'watched_verified_error'"),
         ([run], "a.docx", "cannot write .*a.docx: its suffix must be one of .*png"),
     ]:
         with pytest.raises(ZooError, match=message):
