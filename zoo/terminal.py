@@ -1,5 +1,6 @@
 """Everything that writes to the terminal. Needs the extra `boundgraph[zoo]` and says so when it is missing."""
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -49,11 +50,19 @@ def application(*, headings: bool = False) -> typer.Typer:
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Turn an error made on purpose into one line and exit status 2; anything else is a bug and keeps its traceback."""
+    """Turn an error made on purpose, or about a file, into one line and exit status 2.
+
+    Anything else is a bug and keeps its traceback.
+    """
     try:
         yield
     except (ZooError, BoundgraphError) as error:
         typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+    except OSError as error:
+        if error.filename is None:
+            raise
+        typer.echo(f"error: cannot read or write {error.filename}: {error.strerror}", err=True)
         raise typer.Exit(2) from error
 
 
@@ -76,8 +85,9 @@ def epoch_line(record: dict[str, Any], epochs: int) -> str:
     )
 
 
-def _errors(standard: float, verified: float) -> str:
-    return f"{100 * standard:.1f} / {100 * verified:.1f} %"
+def _errors(standard: float, verified: float | None) -> str:
+    proven = "-" if verified is None or math.isnan(verified) else f"{100 * verified:.1f}"
+    return f"{100 * standard:.1f} / {proven} %"
 
 
 class PlainDisplay:

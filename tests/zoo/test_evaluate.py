@@ -1,6 +1,5 @@
 """The evaluation command: the order of its errors, its settings, and several radii at once."""
 
-import json
 import re
 from pathlib import Path
 
@@ -97,3 +96,14 @@ def test_requests_that_cannot_be_served(trained: Path, tmp_path: Path) -> None:
     assert "unknown --method 'magic'; there are: ibp, crown-ibp, crown" in result.output
     assert "unknown --dtype 'half'; there are: float64, float32" in run(trained, "--dtype", "half").output
     assert "no checkpoint" in run(tmp_path / "none.pt").output
+
+
+def test_a_place_that_takes_no_results_is_told_before_the_work(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "evaluate", lambda *_, **__: pytest.fail("the work began"))
+    result = run(trained, "--json", str(tmp_path))
+    assert (result.exit_code, f"error: --json {tmp_path} is a folder; give the file" in result.output) == (2, True)
+    (tmp_path / "file").touch()
+    result = run(trained, "--json", str(tmp_path / "file" / "deep" / "results.json"))
+    assert (result.exit_code, "error: cannot read or write" in result.output) == (2, True)
