@@ -155,10 +155,8 @@ def configuration(settings: dict[str, Any], path: Path) -> TrainingConfig:
         if names:
             raise damaged(path, f"it {what} settings {', '.join(sorted(names))}")
     try:
-        empty = {name for name, value in settings.items() if value is None and name in OPTIONAL}
-        return TrainingConfig(
-            **{name: None if name in empty else _typed(path, name, value) for name, value in settings.items()}
-        )
+        given = {name: value for name, value in settings.items() if value is not None or name not in OPTIONAL}
+        return TrainingConfig(**{name: _typed(path, name, value) for name, value in given.items()})
     except ZooError as error:
         raise damaged(path, str(error).removeprefix(f"{path}: ")) from error
 

@@ -7,7 +7,17 @@ from zoo.data.idx import read_idx
 from zoo.data.splits import Dataset, Split, epoch_order
 from zoo.errors import ZooError
 
-__all__ = ["DATASETS", "FIRST_FILES", "TEST_IMAGES", "TRAINING_IMAGES", "Dataset", "Split", "epoch_order", "load", "read_idx"]
+__all__ = [
+    "DATASETS",
+    "FIRST_FILES",
+    "TEST_IMAGES",
+    "TRAINING_IMAGES",
+    "Dataset",
+    "Split",
+    "epoch_order",
+    "load",
+    "read_idx",
+]
 
 FIRST_FILES = {
     "mnist": "MNIST/raw/train-images-idx3-ubyte[.gz]",
