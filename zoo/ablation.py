@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import boundgraph
 from zoo import checkpoint, commands, data
+from zoo.config import SETTINGS, typed
 from zoo.errors import ZooError
 from zoo.records import read_history, seconds_of
 from zoo.runs import Job, job, report_failures, run_all, same_run
@@ -59,7 +60,7 @@ def plan(file: Path, out: Path, data_dir: Path | None) -> list[tuple[str, dict[s
     if not isinstance(runs, list) or not runs or content.keys() - {"recipe", "settings", "run"}:
         raise ZooError(f"{file}: {FORMAT}")
     shared = _settings(file, content.get("settings", {}))
-    shared |= {"recipe": content["recipe"]} if "recipe" in content else {}
+    shared |= _settings(file, {"recipe": content["recipe"]}) if "recipe" in content else {}
     shared |= {"data_dir": str(data_dir)} if data_dir is not None else {}
     named = []
     for number, row in enumerate(runs):
@@ -67,8 +68,11 @@ def plan(file: Path, out: Path, data_dir: Path | None) -> list[tuple[str, dict[s
             raise ZooError(f"{file}: {FORMAT}")
         changed = _settings(file, {name: value for name, value in row.items() if name != "name"})
         given = shared | changed
-        seed = commands.resolved(given).seed
-        one = job(given | {"out": str(out / f"{number:02}-{_slug(row['name'])}-seed{seed}")})
+        try:
+            seed = commands.resolved(given).seed
+            one = job(given | {"out": str(out / f"{number:02}-{_slug(row['name'])}-seed{seed}")})
+        except ZooError as error:
+            raise ZooError(f"{file}: {row['name']}: {error}") from error
         if not one.config.held_out:
             raise ZooError(
                 f"{file}: {row['name']} holds no images out to compare on; add held-out = 5000 to its settings"
@@ -107,14 +111,13 @@ def outcome(name: str, changed: dict[str, Any], one: Job) -> dict[str, Any]:
 
 
 def _settings(file: Path, table: Any) -> dict[str, Any]:
-    """Settings with - or _ in their names, checked like flags."""
+    """Settings with - or _ in their names, of the types that they have in a recipe."""
     if not isinstance(table, dict):
         raise ZooError(f"{file}: {FORMAT}")
-    given = {
-        name.replace("-", "_"): ",".join(map(str, value)) if isinstance(value, list) else value
-        for name, value in table.items()
-    }
-    return commands.parse(commands.flags(given))
+    given = {name.replace("-", "_"): value for name, value in table.items()}
+    if unknown := sorted(given.keys() - SETTINGS):
+        raise ZooError(f"{file} has unknown settings {', '.join(unknown)}; there are: {', '.join(SETTINGS)}")
+    return {name: typed(file, name, value) for name, value in given.items()}
 
 
 def _slug(name: str) -> str:

@@ -6,7 +6,7 @@ import os
 import platform
 import random
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -21,17 +21,22 @@ from zoo.config import TrainingConfig
 from zoo.errors import ZooError
 from zoo.layers import ClippedReLU
 from zoo.models import build
+from zoo.records import configuration, damaged, part
 
 FORMAT = "boundgraph-zoo-1"
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside its place and move it there in one step."""
+    """Write a file beside its place and move it there in one step; of a failure nothing is left."""
     unfinished = path.with_name(path.name + ".tmp")
-    write(unfinished)
-    with unfinished.open("rb+") as file:
-        os.fsync(file.fileno())  # the move must not reach the disk before the content
-    os.replace(unfinished, path)
+    try:
+        write(unfinished)
+        with unfinished.open("rb+") as file:
+            os.fsync(file.fileno())  # the move must not reach the disk before the content
+        os.replace(unfinished, path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -49,21 +54,26 @@ def save(path: Path, config: TrainingConfig, **state: Any) -> None:
     write_atomically(path, lambda unfinished: torch.save(content, unfinished))
 
 
-def load(path: Path) -> tuple[TrainingConfig, dict[str, Any]]:
+def load(path: Path, needs: Collection[str] = ()) -> tuple[TrainingConfig, dict[str, Any]]:
     """Configuration and state of a checkpoint. Nothing in the file is executed (`weights_only`).
 
     Raises:
-        ZooError: (a ValueError) there is no such file, or it is no checkpoint of the zoo.
+        ZooError: (a ValueError) there is no such file; it is no checkpoint of the zoo; it lacks a part that the caller
+            needs, or has settings that this version does not know or refuses.
     """
     if not path.is_file():
         raise ZooError(f"no checkpoint {path}; `python -m zoo.train` writes last.pt into its --out directory")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many types on a damaged file
-        raise ZooError(f"cannot read the checkpoint {path}: {error}") from error
+    except PermissionError:
+        raise
+    except Exception:  # torch raises many types on a damaged file
+        content = None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ZooError(f"{path} is no checkpoint of `python -m zoo.train`")
-    return TrainingConfig(**content["config"]), content
+        raise ZooError(f"{path} is damaged or no checkpoint of `python -m zoo.train`")
+    if missing := [name for name in needs if name not in content]:
+        raise damaged(path, f"it lacks {', '.join(missing)}")
+    return configuration(part(content, "config", dict, path), path), content
 
 
 class Trained(NamedTuple):
@@ -79,12 +89,24 @@ def load_model(path: Path) -> Trained:
     """The model of a checkpoint.
 
     Raises:
-        ZooError: (a ValueError) as for `load`.
+        ZooError: (a ValueError) as for `load`, or the weights are those of another model.
     """
-    config, content = load(path)
+    config, content = load(path, needs=("model", "epoch"))
     model = build_model(config)
-    model.load_state_dict(content["model"])
-    return Trained(config, model.eval(), content["epoch"], content.get("seconds"))
+    load_weights_(model, content["model"], path)
+    return Trained(config, model.eval(), part(content, "epoch", int, path), content.get("seconds"))
+
+
+def load_weights_(model: nn.Module, state: Any, path: Path) -> None:
+    """Give a model the weights that were read from a file.
+
+    Raises:
+        ZooError: (a ValueError) they are those of another model.
+    """
+    try:
+        model.load_state_dict(state)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise damaged(path, "its weights do not fit the model that it names") from error
 
 
 def build_model(config: TrainingConfig, *, initialized: bool = False) -> nn.Module:

@@ -264,7 +264,7 @@ def read_toml(path: Path) -> dict[str, Any]:
             found[name] = setting
     if unknown := sorted(found.keys() - SETTINGS):
         raise ZooError(f"{path} has unknown settings {', '.join(unknown)}; there are: {', '.join(SETTINGS)}")
-    return {name: _typed(path, name, value) for name, value in found.items()}
+    return {name: typed(path, name, value) for name, value in found.items()}
 
 
 def conflicts(ours: TrainingConfig, theirs: TrainingConfig) -> list[str]:
@@ -280,7 +280,7 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _typed(path: Path, name: str, value: Any) -> Any:
+def typed(path: Path, name: str, value: Any) -> Any:
     kind = SETTINGS[name]
     if kind is float and type(value) is int:
         return float(value)

@@ -49,6 +49,8 @@ def main(
     an example counts as verified if the best of its bounds is strictly positive for every other class.
     """
     with user_errors():
+        if json is not None and json.is_dir():
+            raise ZooError(f"--json {json} is a folder; give the file to write")
         trained = weights.open_trained(source)
         set_threads(threads if threads is not None else trained.config.threads)
         test = test_split(trained, data_dir).first(limit)
@@ -65,9 +67,9 @@ def main(
             batch_size=batch_size,
             audit=audit,
         )
-    print(results.report(found, f"{trained.config.model} on {trained.config.dataset}, {trained.epochs} epochs"))
-    if json is not None:
-        checkpoint.write_json(json, {"checkpoint": source, "config": asdict(trained.config)} | found)
+        print(results.report(found, f"{trained.config.model} on {trained.config.dataset}, {trained.epochs} epochs"))
+        if json is not None:
+            checkpoint.write_json(json, {"checkpoint": source, "config": asdict(trained.config)} | found)
 
 
 def evaluate(

@@ -8,6 +8,7 @@ from zoo import results, weights
 from zoo.checkpoint import Trained
 from zoo.errors import ZooError
 from zoo.evaluate import attack_on, evaluate, test_split
+from zoo.records import damaged, read_result
 from zoo.state import set_threads
 from zoo.terminal import application, typer, user_errors
 
@@ -34,21 +35,28 @@ def main(
     ] = None,
     data_dir: Annotated[str | None, Option(help="Folder that holds MNIST/raw.  [default: as in training]")] = None,
     threads: Annotated[int | None, Option(min=1, help="CPU threads.  [default: as in training]")] = None,
+    force: Annotated[bool, Option("--force", help="Replace weights of that name.")] = False,
 ) -> None:
-    """Write NAME.safetensors and NAME.json."""
+    """Write NAME.safetensors and NAME.json.
+
+    Results are those of the whole test set, and their certificates are in float64.
+    """
     with user_errors():
         if not NAME.fullmatch(name):
             raise ZooError(f"--name is made of letters, digits, and . _ -, and becomes a file's name; {name!r} is not")
+        path = out / (name + weights.SUFFIX)
+        if not force and (path.exists() or path.with_suffix(".json").exists()):
+            raise ZooError(f"{path} is there already; give another --name, or --force to replace it")
         trained = weights.open_trained(source)
+        weights.require_finite(trained.model)
         if half:
             trained = trained._replace(model=weights.rounded(trained.model))
         set_threads(threads if threads is not None else trained.config.threads)
         if evaluated is not None:
-            found = _of_these_weights(results.read(evaluated), trained, evaluated)
+            found = stored_results(evaluated, trained)
         else:
             radii = eps or trained.config.radii
             found = evaluate(trained, test_split(trained, data_dir), [(radius, attack_on(radius)) for radius in radii])
-        path = out / (name + weights.SUFFIX)
         path.parent.mkdir(parents=True, exist_ok=True)
         weights.save_weights(path, trained.model, description(trained, found))
     print(results.report(found, name))
@@ -62,10 +70,25 @@ def description(trained: Trained, found: dict[str, Any]) -> dict[str, Any]:
     return about | {"result": result}
 
 
-def _of_these_weights(found: dict[str, Any], trained: Trained, path: Path) -> dict[str, Any]:
-    if found["weights"] != weights.digest(trained.model):
+def stored_results(path: Path, trained: Trained) -> dict[str, Any]:
+    """What an evaluation of these weights stored.
+
+    Raises:
+        ZooError: (a ValueError) there is no such file; it lacks something; it is about other weights, about a part of
+            the test set, or in float32.
+    """
+    result = read_result(path)
+    if result.weights != weights.digest(trained.model):
         raise ZooError(f"{path} holds the results of other weights")
-    return found
+    result.require_whole()
+    try:
+        description(trained, result.content)
+        results.report(result.content, path.stem)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise damaged(path, f"it lacks {error}") from error
+    if not result.evaluations:
+        raise ZooError(f"{path} holds no evaluation")
+    return result.content
 
 
 if __name__ == "__main__":

@@ -14,15 +14,24 @@ OTHER = "other"
 PREFIX = "paper-"
 
 
-def members(family: str, dataset: str) -> list[str]:
-    """Names of the paper's small or medium models for a data set, in its order (Zhang et al. 2020, appendix).
+def of_paper(dataset: str) -> list[str]:
+    """Names of the paper's models for a data set, in its order (Zhang et al. 2020, appendix).
 
     Raises:
-        ZooError: (a ValueError) the paper has no models for the data set, or no such family.
+        ZooError: (a ValueError) it has none.
     """
-    names = [name for of, name in zoo.paper_models() if of == dataset]
-    if dataset not in SMALL or not names:
+    if dataset not in SMALL:
         raise ZooError(f"the paper has no models for {dataset}; it has for {', '.join(SMALL)}")
+    return [name for of, name in zoo.paper_models() if of == dataset]
+
+
+def members(family: str, dataset: str) -> list[str]:
+    """Names of the paper's small or medium models for a data set.
+
+    Raises:
+        ZooError: (a ValueError) as for `of_paper`, or there is no such family.
+    """
+    names = of_paper(dataset)
     if family not in FAMILIES:
         raise ZooError(f"unknown family {family!r}; there are: {', '.join(PREFIX + name for name in FAMILIES)}")
     return names[: SMALL[dataset]] if family == "small" else names[SMALL[dataset] :]

@@ -1,13 +1,16 @@
-"""`python -m zoo.list`: the models of the zoo, how large they are, and how long they train."""
+"""`python -m zoo.list`: models, how large they are, and how long they train; or recipes; or trained weights."""
 
 from typing import Annotated
 
 import torch
 
+from zoo import families, markdown
 from zoo import recipes as stored
+from zoo import weights as trained
 from zoo.data import TRAINING_IMAGES
 from zoo.estimates import Speed, epoch_seconds, measure_speed
 from zoo.models import INPUT_SHAPES, MODELS, build, find, measure, names, paper_models
+from zoo.records import Result, part
 from zoo.terminal import Console, Table, application, console, typer, user_errors
 
 app = application()
@@ -23,6 +26,7 @@ def main(
     dataset: Annotated[str | None, Option(help=f"Only the models for {', '.join(MODELS)}.  [default: all]")] = None,
     paper: Annotated[bool, Option("--paper", help="Only the 53 models of the CROWN-IBP paper.")] = False,
     recipes: Annotated[bool, Option("--recipes", help="The recipes instead of the models.")] = False,
+    weights: Annotated[bool, Option("--weights", help="Trained weights instead, with their verified errors.")] = False,
     estimate: Annotated[bool, Option(help="Estimate the seconds of a training epoch; measures for a second.")] = True,
 ) -> None:
     """List models with their data set, their number in the paper's sets, and their size.
@@ -34,13 +38,32 @@ def main(
             console.print(f"{name}: {stored.summary(name)}", highlight=False)
         return
     with user_errors():
-        chosen = [(place, name) for place in ([dataset] if dataset is not None else MODELS) for name in names(place)]
-    rows = [pair for pair in chosen if not paper or find(pair[1], pair[0]).paper_set is not None]
+        if weights:
+            print("\n".join(map(summary, trained.names())))
+            return
+        named = families.of_paper if paper else names
+        places = [dataset] if dataset is not None else families.SMALL if paper else MODELS
+        rows = [(place, name) for place in places for name in named(place)]
     speed = measure_speed() if estimate else None
     wide = Console(width=max(WIDTH, console.width))
     wide.print(table(rows, speed))
     for line in notes(rows, speed):
         wide.print(line, highlight=False)
+
+
+def summary(name: str) -> str:
+    """What trained weights are and what they reach, on one line.
+
+    Raises:
+        ZooError: (a ValueError) their files are damaged.
+    """
+    path, about = trained.SHIPPED / f"{name}.json", trained.information(name)
+    model, dataset = (part(about["config"], setting, str, path) for setting in ("model", "dataset"))
+    errors = ", ".join(
+        f"{markdown.percent(found.verified)} % at eps {markdown.radius(found.eps)}"
+        for found in Result(path, part(about, "result", dict, path)).evaluations
+    )
+    return f"{name}: {dataset}, {model}, verified error {errors}"
 
 
 def table(rows: list[tuple[str, str]], speed: Speed | None) -> Table:

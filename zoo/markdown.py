@@ -1,6 +1,7 @@
 """Words, figures, tables and commands as they stand on a page."""
 
 import shlex
+import textwrap
 from collections.abc import Iterable, Sequence
 
 WIDTH = 120
@@ -51,6 +52,18 @@ def radius(eps: float) -> str:
     steps = 255 * eps
     near = round(steps)
     return f"{near}/255" if near and abs(steps - near) < 1e-3 and round(eps, 3) != eps else f"{eps:.4g}"
+
+
+def paragraph(text: str) -> str:
+    """Text broken at the width of the page."""
+    return textwrap.fill(text, WIDTH, break_on_hyphens=False, break_long_words=False)
+
+
+def either(words: Sequence[str]) -> str:
+    """a, b, or c."""
+    if len(words) < 3:
+        return " or ".join(words)
+    return f"{', '.join(words[:-1])}, or {words[-1]}"
 
 
 def _quoted(argument: str) -> str:

@@ -1,14 +1,19 @@
 """What runs leave behind, read again: the metrics of a run directory, and the results of an evaluation."""
 
 import json
-from dataclasses import fields
+import math
+from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import NoneType
+from typing import Any, NamedTuple, get_args
 
-from zoo.config import TrainingConfig
+from zoo import data
+from zoo.config import SETTINGS, TrainingConfig, typed
 from zoo.errors import ZooError
 
 RESULT = "result.json"
+REQUIRED = {setting.name for setting in fields(TrainingConfig) if setting.default is MISSING}
+OPTIONAL = {setting.name for setting in fields(TrainingConfig) if NoneType in get_args(setting.type)}
 
 
 class Evaluation(NamedTuple):
@@ -33,7 +38,7 @@ class Result(NamedTuple):
 
     @property
     def config(self) -> dict[str, Any]:
-        return _field(self.content, "config", dict, self.path)
+        return part(self.content, "config", dict, self.path)
 
     @property
     def configuration(self) -> TrainingConfig:
@@ -42,29 +47,32 @@ class Result(NamedTuple):
         Raises:
             ZooError: (a ValueError) a setting is missing or makes no sense.
         """
-        known = {field.name for field in fields(TrainingConfig)}
-        try:
-            return TrainingConfig(**{name: value for name, value in self.config.items() if name in known})
-        except (ZooError, TypeError) as error:
-            raise ZooError(f"{self.path}: {error}") from error
+        return configuration({name: value for name, value in self.config.items() if name in SETTINGS}, self.path)
+
+    @property
+    def weights(self) -> str:
+        """Digest of the weights evaluated."""
+        return part(self.content, "weights", str, self.path)
 
     @property
     def environment(self) -> dict[str, Any]:
-        return _field(self.content, "environment", dict, self.path)
+        """Versions and machine of the training where they are stored, else of the evaluation."""
+        name = "training_environment" if "training_environment" in self.content else "environment"
+        return part(self.content, name, dict, self.path)
 
     @property
     def seconds(self) -> float:
         """Of training."""
-        return _field(self.content, "seconds", float, self.path)
+        return part(self.content, "seconds", float, self.path)
 
     @property
     def examples(self) -> int:
-        return _field(self._evaluation, "examples", int, self.path)
+        return part(self._evaluation, "examples", int, self.path)
 
     @property
     def dtype(self) -> str:
         """Of the certificates."""
-        return _field(self._evaluation, "dtype", str, self.path)
+        return part(self._evaluation, "dtype", str, self.path)
 
     @property
     def evaluations(self) -> list[Evaluation]:
@@ -75,8 +83,20 @@ class Result(NamedTuple):
                 error <= verified error holds for every network.
         """
         return [
-            self._one(row) for row in _field(self._evaluation, "evaluations", list, self.path) if isinstance(row, dict)
+            self._one(row) for row in part(self._evaluation, "evaluations", list, self.path) if isinstance(row, dict)
         ]
+
+    def require_whole(self) -> None:
+        """Refuse what a page or weights should not carry.
+
+        Raises:
+            ZooError: (a ValueError) the result is of a part of the test set, or its certificates are not in float64.
+        """
+        dataset = self.setting("dataset", str)
+        if self.examples != data.TEST_IMAGES.get(dataset):
+            raise ZooError(f"{self.path} is about {self.examples} examples, not the whole test set of {dataset}")
+        if self.dtype.removeprefix("torch.") != "float64":
+            raise ZooError(f"{self.path} has certificates in {self.dtype}; only those in float64 are kept")
 
     def setting(self, name: str, kind: type = object) -> Any:
         """A setting of the training.
@@ -84,19 +104,19 @@ class Result(NamedTuple):
         Raises:
             ZooError: (a ValueError) the result lacks it.
         """
-        return _field(self.config, name, kind, self.path)
+        return part(self.config, name, kind, self.path)
 
     @property
     def _evaluation(self) -> dict[str, Any]:
         """The fields of the evaluation, which may also stand beside those of the training."""
-        return _field(self.content, "evaluation", dict, self.path) if "evaluation" in self.content else self.content
+        return part(self.content, "evaluation", dict, self.path) if "evaluation" in self.content else self.content
 
     def _one(self, row: dict[str, Any]) -> Evaluation:
         def error(kind: str) -> float:
-            return _field(_field(row, kind, dict, self.path), "error", float, self.path)
+            return part(part(row, kind, dict, self.path), "error", float, self.path)
 
         found = Evaluation(
-            eps=_field(row, "eps", float, self.path),
+            eps=part(row, "eps", float, self.path),
             standard=error("standard"),
             pgd=error("pgd") if row.get("pgd") else None,
             verified=error("verified"),
@@ -125,6 +145,27 @@ def read_result(path: Path) -> Result:
     return Result(path, content)
 
 
+def configuration(settings: dict[str, Any], path: Path) -> TrainingConfig:
+    """The configuration that a file stores.
+
+    Raises:
+        ZooError: (a ValueError) a setting is missing, unknown, of another type, or makes no sense.
+    """
+    for what, names in ("lacks the", REQUIRED - settings.keys()), ("has unknown", settings.keys() - SETTINGS):
+        if names:
+            raise damaged(path, f"it {what} settings {', '.join(sorted(names))}")
+    try:
+        given = {name: value for name, value in settings.items() if value is not None or name not in OPTIONAL}
+        return TrainingConfig(**{name: typed(path, name, value) for name, value in given.items()})
+    except ZooError as error:
+        raise damaged(path, str(error).removeprefix(f"{path}: ")) from error
+
+
+def damaged(path: Path, why: str) -> ZooError:
+    """What is said of a file of the zoo that does not hold what this version would have written."""
+    return ZooError(f"{path} was written by another version of the zoo or is damaged: {why}")
+
+
 def read_history(run: Path) -> list[dict[str, Any]]:
     """The records of the finished epochs of a run directory, first epoch first.
 
@@ -146,12 +187,14 @@ def read_history(run: Path) -> list[dict[str, Any]]:
 
 
 def figure(record: dict[str, Any], name: str, run: Path) -> float:
-    """A number of an epoch's record.
+    """A number of an epoch's record; NaN where it is null, as the verified errors of a training without bounds are.
 
     Raises:
         ZooError: (a ValueError) the record lacks it.
     """
-    return _field(record, name, float, run / "metrics.jsonl")
+    if name in record and record[name] is None:
+        return math.nan
+    return part(record, name, float, run / "metrics.jsonl")
 
 
 def seconds_of(record: dict[str, Any]) -> float:
@@ -159,11 +202,15 @@ def seconds_of(record: dict[str, Any]) -> float:
     return float(record.get("seconds", 0.0)) + float(record.get("watched_seconds", 0.0))
 
 
-def _field(content: dict[str, Any], name: str, kind: type, path: Path) -> Any:
+def part(content: dict[str, Any], name: str, kind: type, path: Path) -> Any:
+    """A field of a file's content.
+
+    Raises:
+        ZooError: (a ValueError) the content lacks it, or it is of another type.
+    """
     value = content.get(name)
     if kind is float and type(value) is int:
         return float(value)
     if name not in content or not isinstance(value, kind):
-        what = "lacks" if name not in content else f"has {value!r:.40} as"
-        raise ZooError(f"{path} {what} the field {name!r}; was it written by another version of the zoo?")
+        raise damaged(path, f"it {'lacks' if name not in content else f'has {value!r:.40} as'} the field {name!r}")
     return value

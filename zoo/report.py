@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import torch
 
-from zoo import commands, families, losses, markdown, reproduction
+from zoo import commands, families, losses, markdown, recipes, reproduction
 from zoo.ablation import INGREDIENTS
 from zoo.checkpoint import build_model, write_json
 from zoo.errors import ZooError
@@ -20,8 +20,8 @@ app = application()
 Option = typer.Option
 
 RUN = re.compile(r".+-seed\d+")  # names of runs; other programs keep other results in the same folder
-TEST_EXAMPLES = {"digits": 360, "mnist": 10_000, "fashion-mnist": 10_000, "cifar10": 10_000}
 
+PAGE = Path("docs/results.md")
 HOW = """\
 # Results
 
@@ -30,17 +30,17 @@ l_inf ball that lies in [0, 1], that the class is right. A proof is a lower boun
 strictly greater than 0, computed in float64. *PGD*: the examples that are misclassified or that an attack broke, so
 standard error ≤ PGD error ≤ true robust error ≤ verified error.
 
-Nothing was chosen on test images. Weights are those after the last epoch, the average of the last epochs, or the best
-on training images held out; settings were compared on images held out. Minutes are those of training.
+Weights are {weights}; no weights were chosen on test images. Minutes are those of training.
 
-Every row is one run, stored in `docs/results/`, and the commands below the tables repeat it; `DATA` is the folder that
-holds `MNIST/raw`. `python -m zoo.report docs/results --out docs/results.md` writes this page."""
+Every row is one run, stored in `{folder}/`, and the commands below the tables repeat it.{data}
+`python -m zoo.report {folder} --out {page}` writes this page."""
+DATA = " `DATA` is the folder of the data sets, in torchvision's layout."
 
 
 @app.command()
 def main(
     results: Annotated[Path, typer.Argument(metavar="RESULTS_DIR", help="Folder of stored results.")],
-    out: Annotated[Path, Option(help="The page to write.")] = Path("docs/results.md"),
+    out: Annotated[Path, Option(help="The page to write.")] = PAGE,
     check: Annotated[bool, Option("--check", help="Write nothing; status 1 if the page is another one.")] = False,
     add: Annotated[list[Path], Option(help="First store the results of a run or a sweep; may be repeated.")] = [],  # noqa: B006
 ) -> None:
@@ -53,13 +53,13 @@ def main(
             raise ZooError("--check writes nothing, so it does not go with --add")
         for source in add:
             store(source, results)
-        text = page(results)
-    if not check:
-        out.write_text(text, encoding="utf-8")
-        print(out)
-    elif not out.is_file() or out.read_text(encoding="utf-8") != text:
-        print(f"{out} is not what {results} gives; python -m zoo.report {results} --out {out} writes it anew")
-        raise typer.Exit(1)
+        text = page(results, out)
+        if not check:
+            out.write_text(text, encoding="utf-8")
+            print(out)
+        elif not out.is_file() or out.read_text(encoding="utf-8") != text:
+            print(f"{out} is not what {results} gives; python -m zoo.report {results} --out {out} writes it anew")
+            raise typer.Exit(1)
 
 
 def store(source: Path, results: Path) -> None:
@@ -79,7 +79,11 @@ def store(source: Path, results: Path) -> None:
         if not RUN.fullmatch(result.name):
             raise ZooError(f"{path.parent} must be named like a run, NAME-seed0, to be stored under its name")
         run = f"runs/{result.name}" if folder == results else f"runs/{source.name}/{result.name}"
-        about: dict[str, Any] = {"config": result.config | {"data_dir": "DATA", "out": run}}
+        recipe = result.config.get("recipe")  # a file on that machine repeats nothing: its settings do
+        elsewhere = {"data_dir": reproduction.DATA, "out": run, "recipe": recipe if recipe in recipes.names() else None}
+        about: dict[str, Any] = {"config": result.config | elsewhere}
+        if (settings := path.with_name("config.json")).is_file():
+            about["training_environment"] = read_result(settings).environment
         if "seconds" not in result.content:
             about["seconds"] = sum(map(seconds_of, read_history(path.parent)))
         if "checkpoint" in result.content:
@@ -87,8 +91,8 @@ def store(source: Path, results: Path) -> None:
         write_json(folder / f"{result.name}.json", result.content | about)
 
 
-def page(folder: Path) -> str:
-    """The page, a pure function of the stored results.
+def page(folder: Path, out: Path = PAGE) -> str:
+    """The page, a pure function of the stored results and of the names of their folder and the page.
 
     Raises:
         ZooError: (a ValueError) there are none; one is damaged, of a part of the test set, or not in float64.
@@ -98,7 +102,7 @@ def page(folder: Path) -> str:
     if not runs and not sweeps:
         raise ZooError(f"{folder} has no results of runs (NAME-seed0.json)")
     everything = [*runs, *(result for found in sweeps.values() for result in found)]
-    parts = [HOW]
+    parts = [_how(everything, folder, out)]
     for dataset, title in markdown.TITLES.items():
         if own := [result for result in runs if result.setting("dataset") == dataset]:
             parts += [*_tables(own, dataset), f"### {title}: commands", reproduction.of_runs(own)]
@@ -107,6 +111,26 @@ def page(folder: Path) -> str:
     if (folder / INGREDIENTS).is_file():
         parts += _ingredients(folder / INGREDIENTS)
     return "\n\n".join([*parts, "## Environment", _environments(everything)]) + "\n"
+
+
+def _how(results: Sequence[Result], folder: Path, out: Path) -> str:
+    configs = [result.configuration for result in results]
+    kinds = {
+        "those after the last epoch": any(config.choose == "last" and not config.average for config in configs),
+        "the average of the last epochs": any(config.average for config in configs),
+        "the best on training images held out": any(config.choose == "best" for config in configs),
+    }
+    weights = markdown.either([kind for kind, occurs in kinds.items() if occurs])
+    local = all(config.dataset == "digits" for config in configs)
+    text = HOW.format(weights=weights, folder=_shown(folder), page=_shown(out), data="" if local else DATA)
+    return "\n\n".join(map(markdown.paragraph, text.split("\n\n")))
+
+
+def _shown(path: Path) -> str:
+    """A path as given, without the folders of the machine above the present one."""
+    if path.is_absolute():
+        path = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else Path(path.name)
+    return path.as_posix()
 
 
 def read_all(folder: Path) -> list[Result]:
@@ -119,11 +143,7 @@ def read_all(folder: Path) -> list[Result]:
         raise ZooError(f"there is no folder {folder}")
     results = [read_result(path) for path in sorted(folder.glob("*.json")) if RUN.fullmatch(path.stem)]
     for result in results:
-        dataset = result.setting("dataset", str)
-        if result.examples != TEST_EXAMPLES.get(dataset):
-            raise ZooError(f"{result.path} is about {result.examples} examples, not the whole test set of {dataset}")
-        if result.dtype.removeprefix("torch.") != "float64":
-            raise ZooError(f"{result.path} has certificates in {result.dtype}; the page holds those in float64 only")
+        result.require_whole()
     return results
 
 

@@ -60,14 +60,28 @@ def _usual_directory(config: TrainingConfig, seed: int | str) -> Path:
 
 
 def of_sweeps(sweeps: dict[str, list[Result]]) -> str:
-    """One command per sweep: what all of its runs have in common stands after --."""
-    return markdown.shell(_of_sweep(name, results) for name, results in sweeps.items())
+    """The commands of sweeps: what all runs of a command have in common stands after --.
+
+    A command per sweep, or one per method where methods differ in settings that no recipe gives them.
+    """
+    lines: list[str] = []
+    for name, results in sweeps.items():
+        configs = [result.configuration for result in results]
+        if len({str(_shared([config])) for config in configs}) == 1:
+            lines.append(_of_sweep(name, configs))
+        else:
+            methods = sorted({config.method for config in configs}, key=list(losses.METHODS).index)
+            lines += [_of_sweep(name, [one for one in configs if one.method == method]) for method in methods]
+    return markdown.shell(lines)
 
 
-def _of_sweep(name: str, results: Sequence[Result]) -> str:
-    configs = [result.configuration for result in results]
+def _shared(configs: Sequence[TrainingConfig]) -> dict[str, Any]:
     given = [_given(config, without=(*OWN, "recipe", "dataset")) for config in configs]
-    shared = {key: value for key, value in given[0].items() if all(other.get(key) == value for other in given)}
+    return {key: value for key, value in given[0].items() if all(other.get(key) == value for other in given)}
+
+
+def _of_sweep(name: str, configs: Sequence[TrainingConfig]) -> str:
+    shared = _shared(configs)
     first = configs[0]
     models = list(dict.fromkeys(config.model for config in configs))
     family = families.family_of(models[0], first.dataset)

@@ -1,12 +1,9 @@
 """What an evaluation found, as plain values for JSON and as text for reading."""
 
-import json
 from collections import Counter
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from zoo.errors import ZooError
 from zoo.verification import BROKEN, MISCLASSIFIED, VERIFIED, Attack, Verdicts, cross_check_of
 
 
@@ -36,21 +33,6 @@ def evaluation(verdicts: Verdicts, *, eps: float, attack: Attack) -> dict[str, A
 def is_verified(letters: str) -> list[bool]:
     """Which examples a string of verdicts calls verified."""
     return [letter in VERIFIED for letter in letters]
-
-
-def read(path: Path) -> dict[str, Any]:
-    """The results that `python -m zoo.evaluate --json` wrote.
-
-    Raises:
-        ZooError: (a ValueError) there is no such file, or it holds something else.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ZooError(f"cannot read the results {path}: {error}") from error
-    if not isinstance(content, dict) or not {"examples", "dtype", "weights", "evaluations"} <= content.keys():
-        raise ZooError(f"{path} is not what `python -m zoo.evaluate --json` writes")
-    return content
 
 
 def report(results: dict[str, Any], about: str) -> str:

@@ -1,5 +1,6 @@
 """Many runs one after the other, each in processes of its own, so that the end of one is not the end of all."""
 
+import math
 import signal
 import statistics
 import subprocess
@@ -15,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from zoo import commands
 from zoo.config import TrainingConfig, conflicts
 from zoo.errors import ZooError
-from zoo.records import read_history, seconds_of
+from zoo.records import figure, read_history, seconds_of
 from zoo.terminal import console
 
 BETWEEN_LOOKS = 1.0  # seconds
@@ -174,9 +175,10 @@ class _Lines:
     def look(self, one: Job) -> None:
         try:
             last = read_history(one.out)[-1]
-            verified = f"verified {100 * last['watched_verified_error']:.1f} %"
+            error = figure(last, "watched_verified_error", one.out)
+            verified = "" if math.isnan(error) else f", verified {100 * error:.1f} %"
             at_end = last["epoch"] == one.config.epochs
-            state = "after its last epoch" if at_end else f"epoch {last['epoch']}/{one.config.epochs}, {verified}"
+            state = "after its last epoch" if at_end else f"epoch {last['epoch']}/{one.config.epochs}{verified}"
         except (ZooError, KeyError):
             state = "before its first epoch"
         text = f"[{self._number}/{self._total}] {one.name}: {state}{_left(self._left)}"

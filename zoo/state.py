@@ -20,6 +20,10 @@ from zoo.losses import METHODS
 from zoo.objective import Objective
 
 
+# what a checkpoint must hold for a run to continue from it
+RESUMABLE = ("model", "optimizer", "epoch", "history", "seconds", "best", "averaged", "random")
+
+
 @dataclass
 class Run:
     """All that a checkpoint holds, and what follows from the configuration."""
@@ -130,13 +134,13 @@ def resume(run: Run) -> None:
         ZooError: (a ValueError) the checkpoint belongs to another configuration, or has more epochs than asked for.
     """
     path = run.last_checkpoint
-    trained, content = checkpoint.load(path)
+    trained, content = checkpoint.load(path, needs=RESUMABLE)
     remedy = "give another --out, or --no-resume to start afresh"
     if differences := conflicts(run.config, trained):
         raise ZooError(f"cannot resume: {path} was trained with {'; '.join(differences)}. Make them agree, {remedy}.")
     if content["epoch"] > run.config.epochs:
         raise ZooError(f"{path} has {content['epoch']} epochs, more than --epochs {run.config.epochs}; {remedy}.")
-    run.bounded.model.load_state_dict(content["model"])
+    checkpoint.load_weights_(run.bounded.model, content["model"], path)
     run.optimizer.load_state_dict(content["optimizer"])
     run.epoch, run.history, run.seconds = content["epoch"], content["history"], content["seconds"]
     run.best = content["best"]

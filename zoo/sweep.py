@@ -77,8 +77,16 @@ def steps(one: Job) -> list[list[str]]:
 
 
 def is_finished(one: Job) -> bool:
-    """Whether the run was evaluated, with the settings that it is to have."""
-    return (one.out / RESULT).is_file() and same_run(one.config, read_result(one.out / RESULT).configuration)
+    """Whether the run was evaluated, with the settings that it is to have; a damaged result counts as none."""
+    path = one.out / RESULT
+    if not path.is_file():
+        return False
+    try:
+        result = read_result(path)
+        return same_run(one.config, result.configuration) and len(result.evaluations) > 0
+    except ZooError as error:
+        console.print(f"{one.name} counts as unfinished: {error}", highlight=False, markup=False, soft_wrap=True)
+        return False
 
 
 def summarize(jobs: Sequence[Job], models: str) -> None:

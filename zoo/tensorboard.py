@@ -3,10 +3,10 @@
 `python -m zoo.tensorboard RUN_DIR ...` converts finished runs; `EventWriter` writes along with a running one.
 """
 
-import sys
+import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from zoo.errors import ZooError
 from zoo.records import figure, read_history, seconds_of
@@ -72,7 +72,8 @@ class EventWriter:
         step = int(figure(record, "epoch", self._run))
         for name, tag in TAGS.items():
             value = figure(record, name, self._run)
-            self._writer.add_scalar(tag.format(watched=record.get("watched", "watched")), value, step, walltime=ended)
+            if not math.isnan(value):
+                self._writer.add_scalar(tag.format(watched=record.get("watched", "watched")), value, step, ended)
 
 
 def write_events(run: Path) -> Path:
@@ -86,9 +87,22 @@ def write_events(run: Path) -> Path:
     return run / "tensorboard"
 
 
+def _command_line() -> None:
+    from zoo.terminal import application, typer, user_errors  # which needs this module
+
+    app = application()
+
+    @app.command()
+    def main(
+        runs: Annotated[list[Path], typer.Argument(metavar="RUN_DIR...", help="Directories that zoo.train wrote.")],
+    ) -> None:
+        """Write the metrics of finished runs as TensorBoard's event files, into RUN_DIR/tensorboard."""
+        with user_errors():
+            for run in runs:
+                print(write_events(run))
+
+    app()
+
+
 if __name__ == "__main__":
-    try:
-        for argument in sys.argv[1:]:
-            print(write_events(Path(argument)))
-    except ZooError as error:
-        raise SystemExit(f"error: {error}") from error
+    _command_line()

@@ -50,11 +50,19 @@ def application(*, headings: bool = False) -> typer.Typer:
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Turn an error made on purpose into one line and exit status 2; anything else is a bug and keeps its traceback."""
+    """Turn an error made on purpose, or about a file, into one line and exit status 2.
+
+    Anything else is a bug and keeps its traceback.
+    """
     try:
         yield
     except (ZooError, BoundgraphError) as error:
         typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+    except OSError as error:
+        if error.filename is None:
+            raise
+        typer.echo(f"error: cannot read or write {error.filename}: {error.strerror}", err=True)
         raise typer.Exit(2) from error
 
 

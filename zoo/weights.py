@@ -14,14 +14,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo import checkpoint
+from zoo import checkpoint, recipes
 from zoo.checkpoint import Trained
 from zoo.config import TrainingConfig
 from zoo.errors import ZooError
+from zoo.records import configuration, part
 
 SHIPPED = Path(__file__).with_name("trained")
 SUFFIX = ".safetensors"
 FORMAT = "boundgraph-weights-1"
+OF_THE_MACHINE = frozenset({"data_dir", "out", "device", "threads", "tensorboard"})  # where a run happened, not what
+FIELDS = {"config": dict, "epochs": int, "weights": str}
 
 
 def names() -> list[str]:
@@ -72,20 +75,32 @@ def save_weights(path: Path, model: nn.Module, meta: dict[str, Any]) -> None:
     """Write NAME.safetensors, the path given, and NAME.json beside it: `meta`, the format, and the weights' digest.
 
     Raises:
-        ZooError: (a ValueError) the name has another suffix, or the weights are not float32: in a narrower format they
-            would be other weights, whose certificates nobody has computed.
+        ZooError: (a ValueError) the name has another suffix; a weight is not finite; or the weights are not float32: in
+            a narrower format they would be other weights, whose certificates nobody has computed.
     """
     if path.suffix != SUFFIX:
         raise ZooError(f"weights are written to NAME{SUFFIX}, not to {path}")
     state = model.state_dict()
     if other := {weight.dtype for weight in state.values() if weight.is_floating_point()} - {torch.float32}:
         raise ZooError(f"weights are stored in float32; the model is in {other.pop()}")
+    require_finite(model)
     state = {name: weight.contiguous() for name, weight in state.items()}
     if all(_fits_half(weight) for weight in state.values()):
         state = {name: weight.half() if weight.is_floating_point() else weight for name, weight in state.items()}
     content = _safetensors().save(state)
     checkpoint.write_atomically(path, lambda unfinished: unfinished.write_bytes(content))
     checkpoint.write_json(path.with_suffix(".json"), {"format": FORMAT, "weights": digest(model)} | meta)
+
+
+def require_finite(model: nn.Module) -> None:
+    """Refuse weights that no training should end with.
+
+    Raises:
+        ZooError: (a ValueError) a parameter or a buffer holds an infinite number or a NaN; names it.
+    """
+    for name, weight in model.state_dict().items():
+        if not bool(weight.isfinite().all()):
+            raise ZooError(f"{name} of the model holds numbers that are not finite: these weights are of no use")
 
 
 def rounded(model: nn.Module) -> nn.Module:
@@ -118,15 +133,13 @@ def read_weights(path: Path) -> Trained:
     """
     meta = _read_json(path.with_suffix(".json"))
     library = _safetensors()
+    config = configuration(meta["config"], path.with_suffix(".json"))
+    model = checkpoint.build_model(config)
     try:
-        config = TrainingConfig(**meta["config"])
-        model = checkpoint.build_model(config)
-    except (KeyError, TypeError) as error:  # no settings, or settings that this version does not know
-        raise ZooError(f"cannot rebuild the model of {path}: {error}") from error
-    try:
-        model.load_state_dict(library.load(path.read_bytes()))
-    except Exception as error:  # of the file system, of safetensors, of a state that fits another model
+        state = library.load(path.read_bytes())
+    except Exception as error:  # of the file system, or of safetensors
         raise ZooError(f"cannot read the weights {path}: {error}") from error
+    checkpoint.load_weights_(model, state, path)
     if digest(model) != meta["weights"]:
         raise ZooError(f"{path} does not hold the weights that {path.stem}.json describes")
     return Trained(config, model.eval(), meta["epochs"], meta.get("seconds"))
@@ -142,8 +155,9 @@ def digest(model: nn.Module) -> str:
 
 
 def recipe(config: TrainingConfig) -> dict[str, Any]:
-    """The settings of a run, without those that name places on the machine it ran on."""
-    return {name: value for name, value in asdict(config).items() if name not in ("data_dir", "out")}
+    """The settings of a run, without those that are about the machine it ran on; a recipe has a name or is none."""
+    settings = {name: value for name, value in asdict(config).items() if name not in OF_THE_MACHINE}
+    return settings | {"recipe": config.recipe if config.recipe in recipes.names() else None}
 
 
 def _bytes(weight: Tensor) -> bytes:
@@ -163,6 +177,8 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise ZooError(f"cannot read {path}, which says what the weights beside it are: {error}") from error
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         raise ZooError(f"{path} does not describe weights of the zoo")
+    for name, kind in FIELDS.items():
+        part(meta, name, kind, path)
     return meta
 
 

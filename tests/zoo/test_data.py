@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from zoo.data import TRAINING_IMAGES, epoch_order, load, read_idx
+from zoo.data import TEST_IMAGES, TRAINING_IMAGES, epoch_order, load, read_idx
 
 
 def write_idx(path: Path, values: np.ndarray) -> None:
@@ -48,7 +48,7 @@ def test_idx_files_plain_and_compressed(tiny_mnist: Path) -> None:
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
 def test_real_files(name: str, data_dir: Path) -> None:
     train, test, _ = load(name, data_dir)
-    assert (len(train.images), len(test.images)) == (TRAINING_IMAGES[name], 10_000)
+    assert (len(train.images), len(test.images)) == (TRAINING_IMAGES[name], TEST_IMAGES[name])
     assert test.labels.bincount().tolist() == ([1000] * 10 if name == "fashion-mnist" else MNIST_TEST_COUNTS)
     assert (test.images.min(), test.images.max()) == (0, 1)
 

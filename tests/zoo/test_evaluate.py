@@ -1,13 +1,13 @@
 """The evaluation command: the order of its errors, its settings, and several radii at once."""
 
-import json
 import re
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from zoo import evaluate, results, train, weights
+from zoo import evaluate, train, weights
+from zoo.records import read_result
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def evaluated(checkpoint: Path | str, tmp_path: Path, *arguments: str) -> dict:
     file = tmp_path / "deep" / "results.json"
     result = run(checkpoint, "--json", str(file), *arguments)
     assert result.exit_code == 0, result.output
-    return results.read(file)
+    return read_result(file).content
 
 
 def test_errors_are_ordered_and_between_none_and_all(trained: Path, tmp_path: Path) -> None:
@@ -98,13 +98,12 @@ def test_requests_that_cannot_be_served(trained: Path, tmp_path: Path) -> None:
     assert "no checkpoint" in run(tmp_path / "none.pt").output
 
 
-def test_files_that_are_no_results(tmp_path: Path) -> None:
-    path = tmp_path / "results.json"
-    with pytest.raises(ValueError, match=r"cannot read the results .*results\.json"):
-        results.read(path)
-    path.write_text("{")
-    with pytest.raises(ValueError, match=r"cannot read the results .*results\.json"):
-        results.read(path)
-    path.write_text(json.dumps({"examples": 3}))
-    with pytest.raises(ValueError, match=r"results\.json is not what `python -m zoo\.evaluate --json` writes"):
-        results.read(path)
+def test_a_place_that_takes_no_results_is_told_before_the_work(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "evaluate", lambda *_, **__: pytest.fail("the work began"))
+    result = run(trained, "--json", str(tmp_path))
+    assert (result.exit_code, f"error: --json {tmp_path} is a folder; give the file" in result.output) == (2, True)
+    (tmp_path / "file").touch()
+    result = run(trained, "--json", str(tmp_path / "file" / "deep" / "results.json"))
+    assert (result.exit_code, "error: cannot read or write" in result.output) == (2, True)

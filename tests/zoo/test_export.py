@@ -49,10 +49,39 @@ def test_takes_results_of_the_same_weights_only(run_directory: Path, tmp_path: P
     assert exported(*arguments).exit_code == 0
     stored, given = json.loads((out / "first.json").read_text()), json.loads(file.read_text())
     assert stored["result"]["evaluations"] == given["evaluations"]
-    file.write_text(json.dumps(given | {"weights": "0"}))
-    result = exported(*arguments)
+    assert "first.safetensors is there already; give another --name, or --force" in exported(*arguments).output
+    assert exported(*arguments, "--force").exit_code == 0
+    written = (out / "first.json").read_text()
+    (found,) = given["evaluations"]
+    for changes, message in [
+        ({"weights": "0"}, "holds the results of other weights"),
+        ({"examples": 50}, "is about 50 examples, not the whole test set of digits"),
+        ({"dtype": "float32"}, "has certificates in float32; only those in float64 are kept"),
+        ({"evaluations": []}, "holds no evaluation"),
+        ({"evaluations": [found | {"pgd": {"error": 1.0}}]}, "is damaged: it lacks 'restarts'"),
+        ({"config": None}, "is damaged: it has None as the field 'config'"),
+    ]:
+        file.write_text(json.dumps(given | changes))
+        result = exported(*arguments, "--force")
+        assert (result.exit_code, message in result.output) == (2, True), result.output
+    for name in ("weights", "examples", "dtype", "evaluations", "environment"):
+        file.write_text(json.dumps({key: value for key, value in given.items() if key != name}))
+        result = exported(*arguments, "--force")
+        assert result.exit_code == 2
+        assert f"{file} was written by another version of the zoo or is damaged: it lacks" in result.output
+        assert repr(name) in result.output
+    assert (out / "first.json").read_text() == written
+
+
+def test_weights_that_are_not_finite_are_not_evaluated(run_directory: Path, tmp_path: Path) -> None:
+    config, content = checkpoint.load(run_directory / "last.pt")
+    name, weight = next(iter(content["model"].items()))
+    weight.view(-1)[0] = float("nan")
+    checkpoint.save(run_directory / "last.pt", config, model=content["model"], epoch=0)
+    result = exported(run_directory, "--name", "first", "--out", tmp_path / "weights")
     assert result.exit_code == 2
-    assert "holds the results of other weights" in result.output
+    assert f"error: {name} of the model holds numbers that are not finite" in result.output
+    assert not (tmp_path / "weights").exists()
 
 
 @pytest.mark.parametrize("name", ["../first", "", ".hidden", "a b"])

@@ -5,6 +5,7 @@ from typer.testing import CliRunner
 
 import zoo
 from zoo import list as listing
+from zoo import weights
 from zoo.estimates import EpochSeconds, Speed, epoch_seconds, measure_speed, speed_of
 from zoo.models import MODELS, ModelSize
 
@@ -79,3 +80,15 @@ def test_speed_follows_from_two_models() -> None:
 def test_speed_is_measured() -> None:
     speed = measure_speed(seconds=0.0)
     assert speed.per_mac + speed.per_relu > 0
+
+
+def test_the_paper_has_no_models_for_digits() -> None:
+    result = CliRunner().invoke(listing.app, ["--dataset", "digits", "--paper"])
+    assert result.exit_code == 2
+    assert "error: the paper has no models for digits; it has for mnist, fashion-mnist, cifar10" in result.output
+
+
+def test_trained_weights_with_what_they_reach() -> None:
+    lines = lines_of("--weights")
+    assert [line.split(":")[0] for line in lines] == weights.names()
+    assert "digits-0.1: digits, digits_cnn, verified error 12.50 % at eps 0.1" in lines

@@ -78,7 +78,11 @@ def test_what_cannot_be_drawn_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
         ([], "a.png", "nothing to plot: give at least one run directory"),
         ([tmp_path], "a.png", "no .*metrics.jsonl: give a directory that `python -m zoo.train` wrote"),
         ([empty], "a.png", "metrics.jsonl has no finished epoch yet"),
-        ([partial], "a.png", "metrics.jsonl lacks the field 'watched_verified_error'"),
+        (
+            [partial],
+            "a.png",
+            "metrics.jsonl was written by another version .*: it lacks the field 'watched_verified_error'",
+        ),
         ([run], "a.docx", "cannot write .*a.docx: its suffix must be one of .*png"),
     ]:
         with pytest.raises(ZooError, match=message):
@@ -87,3 +91,12 @@ def test_what_cannot_be_drawn_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ZooError, match=r"plots need the package matplotlib.*: pip install 'boundgraph\[plots\]'"):
         plot_runs([run], tmp_path / "a.png")
+
+
+def test_unknown_errors_leave_gaps(tmp_path: Path, drawn: list[Any]) -> None:
+    unknown = {"train_verified_error": None}
+    run = write_run(tmp_path / "a-seed0", record(1, **unknown), record(2, train_verified_error=0.25))
+    none = write_run(tmp_path / "b-seed0", record(1, **unknown), record(2, **unknown))
+    plot_runs([run, none], tmp_path / "errors.png")
+    known = [line.get_ydata()[-1] for line in drawn[0].axes[0].lines if line.get_linestyle() == ":"]
+    assert known == [25, pytest.approx(float("nan"), nan_ok=True)]

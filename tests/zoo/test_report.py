@@ -151,13 +151,13 @@ def test_results_that_need_an_explanation_are_refused(tmp_path: Path) -> None:
     whole = result({"dataset": "mnist"}, (0.3, 0.02, 0.06, 0.08))
     for changes, message in [
         ({"examples": 1000}, "is about 1000 examples, not the whole test set of mnist"),
-        ({"dtype": "float32"}, "has certificates in float32; the page holds those in float64 only"),
+        ({"dtype": "float32"}, "has certificates in float32; only those in float64 are kept"),
     ]:
         write(tmp_path / "a-seed0.json", whole | {"evaluation": whole["evaluation"] | changes})
         with pytest.raises(ZooError, match=message):
             report.page(tmp_path)
     write(tmp_path / "a-seed0.json", {name: value for name, value in whole.items() if name != "seconds"})
-    with pytest.raises(ZooError, match=r"a-seed0.json lacks the field 'seconds'"):
+    with pytest.raises(ZooError, match=r"a-seed0.json was written by another version .*: it lacks the field 'seconds'"):
         report.page(tmp_path)
 
 
@@ -165,6 +165,10 @@ def test_results_are_stored_without_the_paths_of_the_machine(tmp_path: Path) -> 
     run = tmp_path / "made" / "x-seed0"
     content = result({"dataset": "mnist", "data_dir": str(tmp_path), "out": str(run)}, (0.3, 0.02, 0.06, 0.08))
     flat = content | content.pop("evaluation") | {"checkpoint": str(run / "final.pt")}  # as zoo.evaluate writes it
+    own = tmp_path / "own.toml"
+    own.write_text("lr = 0.01\n")
+    flat["config"] = dataclasses.asdict(commands.resolved({"dataset": "mnist", "recipe": str(own), "out": str(run)}))
+    write(run / "config.json", {"config": flat["config"], "environment": ENVIRONMENT | {"torch": "2.12"}})
     del flat["seconds"]
     write(run / "result.json", flat)
     (run / "metrics.jsonl").write_text(json.dumps({"epoch": 1, "seconds": 100, "watched_seconds": 20}) + "\n")
@@ -180,7 +184,14 @@ def test_results_are_stored_without_the_paths_of_the_machine(tmp_path: Path) -> 
     for path in results.glob("**/*.json"):
         assert str(tmp_path) not in path.read_text()
         assert json.loads(path.read_text())["seconds"] == 120
-    assert rows_of(page.read_text(), "MNIST, eps 0.3")[0][0] == "x"
+    text = page.read_text()
+    assert rows_of(text, "MNIST, eps 0.3")[0][0] == "x"
+    assert "torch 2.12" in text
+    assert "torch 2.13" not in text  # that of the evaluation
+    assert str(tmp_path) not in text
+    trained = next(line for line in commands_of(text, "MNIST: commands") if "zoo.train" in line)
+    told = commands.resolved(commands.parse(trained[3:]))
+    assert (told.lr, told.recipe) == (0.01, None)
     assert runner.invoke(report.app, [*arguments, "--check"]).exit_code == 0
     page.write_text(page.read_text().replace("8.00", "7.00"))
     stale = runner.invoke(report.app, [*arguments, "--check"])
@@ -188,6 +199,45 @@ def test_results_are_stored_without_the_paths_of_the_machine(tmp_path: Path) -> 
     assert "7.00" in page.read_text()
     refused = runner.invoke(report.app, [*arguments, "--add", str(tmp_path / "nothing")])
     assert (refused.exit_code, "no result.json in" in refused.output) == (2, True)
+
+
+def test_the_page_says_what_is_true_of_its_runs(tmp_path: Path) -> None:
+    write(tmp_path / "a-seed0.json", result({"dataset": "mnist"}, (0.3, 0.02, 0.06, 0.08)))
+    page = report.page(tmp_path).replace("\n", " ")
+    assert "Weights are those after the last epoch; no weights were chosen on test images." in page
+    assert "`DATA` is the folder of the data sets" in page
+    assert f"stored in `{tmp_path.name}/`" in page
+    assert "docs/results/" not in page
+    write(tmp_path / "b-seed0.json", result({"dataset": "mnist", "average": 3}, (0.3, 0.02, 0.06, 0.08)))
+    best = {"dataset": "mnist", "choose": "best", "held_out": 100}
+    write(tmp_path / "sweep" / "c-seed0.json", result(best, (0.3, 0.02, 0.06, 0.08)))
+    page = report.page(tmp_path).replace("\n", " ")
+    assert "last epoch, the average of the last epochs, or the best on training images held out; no weights" in page
+
+
+def test_a_page_of_digits_needs_no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = result({}, (0.1, 0.02, 0.06, 0.08))
+    write(tmp_path / "kept" / "a-seed0.json", content | {"evaluation": content["evaluation"] | {"examples": 360}})
+    monkeypatch.chdir(tmp_path)
+    for folder in (Path("kept"), tmp_path / "kept"):
+        page = report.page(folder, Path("page.md"))
+        assert "DATA" not in page
+        assert "`python -m zoo.report kept --out page.md` writes this page" in page.replace("\n", " ")
+
+
+def test_methods_with_settings_of_their_own_have_commands_of_their_own(tmp_path: Path) -> None:
+    recipe = tmp_path / "own.toml"
+    recipe.write_text('dataset = "mnist"\nlr = 0.01\nfused = true\n')
+    for method in ("ibp", "crown-ibp"):
+        content = result({"recipe": str(recipe), "method": method, "ramp": 10}, (0.3, 0.02, 0.06, 0.08))
+        write(tmp_path / "made" / f"cnn-{method}-seed0" / "result.json", content)
+    report.store(tmp_path / "made", tmp_path / "results")
+    lines = [" ".join(line) for line in commands_of(report.page(tmp_path / "results"), "Families of models")]
+    common = "python -m zoo.sweep cnn_4layer_linear_256_width_1 --dataset mnist --data-dir DATA"
+    assert lines == [
+        f"{common} --method ibp --seeds 0 --out runs/made -- --ramp 10 --lr 0.01",
+        f"{common} --method crown-ibp --seeds 0 --out runs/made -- --fused --ramp 10 --lr 0.01",
+    ]
 
 
 def test_words_of_the_page() -> None:
@@ -205,10 +255,11 @@ def test_published_errors_are_in_percent_and_found_by_radius() -> None:
     assert all(1 < row.verified < 100 and (row.standard or 0) < row.verified for row in PUBLISHED)
 
 
-def test_the_page_of_the_repository_is_that_of_its_results() -> None:
+def test_the_page_of_the_repository_is_that_of_its_results(monkeypatch: pytest.MonkeyPatch) -> None:
     results = ROOT / "docs" / "results"
     if not any(report.RUN.fullmatch(path.stem) for path in results.glob("**/*.json")):
         pytest.skip("no results of runs are stored")
-    assert (ROOT / "docs" / "results.md").read_text(encoding="utf-8") == report.page(results), (
+    monkeypatch.chdir(ROOT)
+    assert (ROOT / "docs" / "results.md").read_text(encoding="utf-8") == report.page(Path("docs/results")), (
         "python -m zoo.report docs/results --out docs/results.md"
     )

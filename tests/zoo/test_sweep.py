@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.progress import Progress
 from typer.testing import CliRunner
 
 import zoo
@@ -181,6 +182,30 @@ def test_a_finished_run_may_lie_elsewhere(tmp_path: Path) -> None:
     assert not sweep.is_finished(job)
 
 
+def test_a_damaged_result_is_told_and_made_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = digits(tmp_path, 0, 1)
+    for content in ("{", "[]", "{}", json.dumps({"config": vars(first.config)})):
+        evaluated(second, 0.1, 0.2)
+        evaluated(first, 0.1, 0.2)
+        (first.out / "result.json").write_text(content)
+        assert [sweep.is_finished(job) for job in (first, second)] == [False, True]
+        said = capsys.readouterr().out
+        assert said.startswith(f"{first.name} counts as unfinished: ")
+        assert str(first.out / "result.json") in said
+        sweep.summarize([first, second], "digits_cnn")
+        assert "1 of 2 runs" in capsys.readouterr().out
+
+
+def test_the_line_of_a_run_without_verified_errors(tmp_path: Path) -> None:
+    (job,) = digits(tmp_path, 0)
+    job.out.mkdir(parents=True)
+    (job.out / "metrics.jsonl").write_text(json.dumps({"epoch": 1, "watched_verified_error": None}))
+    with Progress() as progress:
+        task = progress.add_task("", total=1)
+        runs._Lines(progress, task, 1, 0).begin(job, None)
+        assert progress.tasks[0].description == f"[1/1] {job.name}: epoch 1/80"
+
+
 def test_remaining_time(tmp_path: Path) -> None:
     jobs = [*digits(tmp_path, 0), *digits(tmp_path, 0, 1, method="crown-ibp")]
     assert runs.remaining(jobs, {}) is None
@@ -237,7 +262,10 @@ def test_summary_of_what_is_finished(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"config": {}}, "result.json lacks the field 'evaluations'; was it written by another version"),
+        (
+            {"config": {}},
+            "result.json was written by another version of the zoo or is damaged: it lacks the field 'evaluations'",
+        ),
         ({"evaluations": [{"eps": 0.1}]}, "lacks the field 'standard'"),
         ({"evaluation": {"evaluations": [{"eps": "x"}]}}, "has 'x' as the field 'eps'"),
         (

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from zoo.errors import ZooError
 from zoo.tensorboard import TAGS, EventWriter, write_events
 
 pytest.importorskip("tensorboard")
+
+ROOT = Path(__file__).parents[2]
 
 
 def record(epoch: int) -> dict[str, Any]:
@@ -71,7 +74,7 @@ def test_epochs_lie_as_far_apart_as_they_took(tmp_path: Path) -> None:
 def test_what_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ZooError, match=r"no .*metrics.jsonl: give a directory that `python -m zoo.train` wrote"):
         write_events(tmp_path)
-    with pytest.raises(ZooError, match="metrics.jsonl lacks the field 'loss'"):
+    with pytest.raises(ZooError, match="metrics.jsonl was written by another version .*: it lacks the field 'loss'"):
         EventWriter(tmp_path).epoch({"epoch": 1})
     for module in [name for name in sys.modules if name.split(".")[0] == "tensorboard"]:
         monkeypatch.setitem(sys.modules, module, None)
@@ -79,3 +82,28 @@ def test_what_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.Monk
         monkeypatch.delitem(sys.modules, module)
     with pytest.raises(ZooError, match=r"need the package tensorboard.*: pip install 'boundgraph\[tensorboard\]'"):
         EventWriter(tmp_path)
+
+
+def test_figures_that_are_not_known_are_left_out(tmp_path: Path) -> None:
+    writer = EventWriter(tmp_path)
+    for epoch, unknown in enumerate((None, float("nan"), 0.5), start=1):
+        writer.epoch(record(epoch) | {"train_verified_error": unknown})
+    writer.close()
+    events = read(tmp_path / "tensorboard")
+    assert events["verified_error/train"] == [(3, 0.5)]
+    assert len(events["loss"]) == 3
+
+
+def test_the_command_line_is_that_of_the_others(tmp_path: Path) -> None:
+    write_run(tmp_path, epochs=1)
+
+    def told(*arguments: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "zoo.tensorboard", *arguments]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    assert told(str(tmp_path)) == (0, f"{tmp_path / 'tensorboard'}\n")
+    status, output = told()
+    assert (status, "Missing argument 'RUN_DIR...'" in output) == (2, True)
+    status, output = told(str(tmp_path / "none"))
+    assert (status, output.startswith("error: no ")) == (2, True)

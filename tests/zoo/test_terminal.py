@@ -1,12 +1,14 @@
 """What a run shows: a moving line on a terminal, plain lines elsewhere, both about the same numbers."""
 
 import io
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from rich.console import Console
 from rich.progress import Progress
+from typer.testing import CliRunner
 
 from zoo import terminal
 from zoo.config import resolve
@@ -56,3 +58,26 @@ def test_live_display_moves_with_every_batch() -> None:
         assert "epoch 4/60  eps 0.0500  loss 2.000  10.0 / 50.0 %" in str(progress.tasks[0].description)
         display.epoch(RECORD)
     assert terminal.epoch_line(RECORD, epochs=60) in console.file.getvalue()
+
+
+def test_an_unknown_verified_error_is_a_dash() -> None:
+    for unknown in (None, float("nan")):
+        line = terminal.epoch_line(RECORD | {"train_verified_error": unknown}, epochs=60)
+        assert "train 4.3 / - %  validation 7.9 / 99.9 %" in line
+
+
+def test_files_that_cannot_be_written_are_one_line(tmp_path: Path) -> None:
+    from zoo.train import app
+
+    file = tmp_path / "file"
+    file.touch()
+    for out in (file, file / "below", Path("/dev/null/run")):
+        told = CliRunner().invoke(app, ["--epochs", "1", "--warmup", "0", "--ramp", "0", "--out", str(out)])
+        assert told.exit_code == 2
+        assert told.stderr.startswith(f"error: cannot read or write {out}: "), told.stderr
+        assert told.stderr.count("\n") == 1
+
+
+def test_errors_of_the_system_without_a_file_are_bugs() -> None:
+    with pytest.raises(OSError, match="out of luck"), terminal.user_errors():
+        raise OSError("out of luck")

@@ -7,7 +7,17 @@ from zoo.data.idx import read_idx
 from zoo.data.splits import Dataset, Split, epoch_order
 from zoo.errors import ZooError
 
-__all__ = ["DATASETS", "FIRST_FILES", "TRAINING_IMAGES", "Dataset", "Split", "epoch_order", "load", "read_idx"]
+__all__ = [
+    "DATASETS",
+    "FIRST_FILES",
+    "TEST_IMAGES",
+    "TRAINING_IMAGES",
+    "Dataset",
+    "Split",
+    "epoch_order",
+    "load",
+    "read_idx",
+]
 
 FIRST_FILES = {
     "mnist": "MNIST/raw/train-images-idx3-ubyte[.gz]",
@@ -16,6 +26,7 @@ FIRST_FILES = {
 }
 DATASETS = ("digits", *FIRST_FILES)
 TRAINING_IMAGES = {"digits": 1_437, "mnist": 60_000, "fashion-mnist": 60_000, "cifar10": 50_000}
+TEST_IMAGES = {"digits": digits.IN_TEST, "mnist": 10_000, "fashion-mnist": 10_000, "cifar10": 10_000}
 
 
 def load(name: str, data_dir: str | Path | None = None) -> Dataset:
