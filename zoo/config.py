@@ -281,6 +281,11 @@ def flag(name: str) -> str:
 
 
 def typed(path: Path, name: str, value: Any) -> Any:
+    """A value from a TOML file as the setting of this name wants it.
+
+    Raises:
+        ZooError: (a ValueError) it has another type.
+    """
     kind = SETTINGS[name]
     if kind is float and type(value) is int:
         return float(value)

@@ -19,7 +19,6 @@ from zoo.errors import ZooError
 from zoo.losses import METHODS
 from zoo.objective import Objective
 
-
 # what a checkpoint must hold for a run to continue from it
 RESUMABLE = ("model", "optimizer", "epoch", "history", "seconds", "best", "averaged", "random")
 
