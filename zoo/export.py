@@ -11,6 +11,7 @@ from zoo.evaluate import attack_on, evaluate, test_split
 from zoo.records import damaged, read_result
 from zoo.state import set_threads
 from zoo.terminal import application, typer, user_errors
+from zoo.verification import choose
 
 app = application()
 Option = typer.Option
@@ -33,6 +34,7 @@ def main(
         list[float] | None,
         Option(min=0, help="l_inf radius to evaluate; may be repeated.  [default: the recipe's]"),
     ] = None,
+    method: Annotated[list[str] | None, Option(help="Bound to verify with; may be repeated.  [default: all]")] = None,
     data_dir: Annotated[str | None, Option(help="Folder that holds MNIST/raw.  [default: as in training]")] = None,
     threads: Annotated[int | None, Option(min=1, help="CPU threads.  [default: as in training]")] = None,
     force: Annotated[bool, Option("--force", help="Replace weights of that name.")] = False,
@@ -56,7 +58,8 @@ def main(
             found = stored_results(evaluated, trained)
         else:
             radii = eps or trained.config.radii
-            found = evaluate(trained, test_split(trained, data_dir), [(radius, attack_on(radius)) for radius in radii])
+            attacks, stages = [(radius, attack_on(radius)) for radius in radii], choose(method or ())
+            found = evaluate(trained, test_split(trained, data_dir), attacks, stages=stages)
         path.parent.mkdir(parents=True, exist_ok=True)
         weights.save_weights(path, trained.model, description(trained, found))
     print(results.report(found, name))
