@@ -30,6 +30,11 @@ def positive(x: Tensor) -> Tensor:
     return x.detach().clone().gt_(0)
 
 
+def or_one(width: Tensor) -> Tensor:
+    """The width, and 1 in place of 0: what is divided by it is 0 there too, or is not taken."""
+    return width + width.detach().clone().eq_(0)
+
+
 def interval_between(function: Function, x: Interval, turning_points: Sequence[float]) -> Interval:
     """Exact range of a continuous function that is monotone between its turning points."""
     ends = function(x.lower), function(x.upper)

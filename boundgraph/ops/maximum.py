@@ -14,7 +14,7 @@ from torch import Tensor
 from boundgraph.broadcasting import require_same_dims, sum_to
 from boundgraph.linear_forms import lower_through
 from boundgraph.operator import Expansion, Operator, register, register_rewrite
-from boundgraph.relaxations import positive
+from boundgraph.relaxations import or_one, positive
 from boundgraph.values import Interval, Line, Relaxation, center_of, lower_of, upper_of
 
 aten = torch.ops.aten
@@ -60,8 +60,7 @@ def relax(x: Any, y: Any) -> Planes:
 
 
 def _slope_of_chord(rise: Tensor, x: Interval) -> Tensor:
-    width = x.upper - x.lower
-    return rise.relu() / (width + width.detach().eq(0))  # at width 0 there is no rise
+    return rise.relu() / or_one(x.upper - x.lower)  # at width 0 there is no rise
 
 
 def through(coefficients: Tensor, planes: Planes) -> tuple[Tensor | tuple[Tensor, ...], Tensor]:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from boundgraph.declared import differentiated_by
 from boundgraph.linear_forms import summed_to
 from boundgraph.operator import Operator, X, register
-from boundgraph.relaxations import kinked, positive
+from boundgraph.relaxations import kinked, or_one, positive
 from boundgraph.values import Interval, Line, Relaxation
 
 aten = torch.ops.aten
@@ -92,8 +92,7 @@ def _lines_between(lower: Tensor, upper: Tensor, right: Tensor) -> tuple[Tensor,
 
 def _divisor(low: Tensor, high: Tensor) -> Tensor:
     """high - low, and 1 for a single point: there any slope will do."""
-    width = high - low
-    return width + width.detach().clone().eq_(0)
+    return or_one(high - low)
 
 
 def unstable(x: Interval) -> Tensor:

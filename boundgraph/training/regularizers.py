@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from boundgraph.declared import differentiated_by
-from boundgraph.relaxations import positive
+from boundgraph.relaxations import or_one, positive
 from boundgraph.training.schedules import interpolate_with_eps
 from boundgraph.training.terms import TINY_RADIUS
 from boundgraph.values import Interval
@@ -31,7 +31,7 @@ def tightness(preactivations: Sequence[Interval], input_radius: float | Tensor, 
     shortfalls = []
     for interval in preactivations:
         radius = interval.radius.mean()
-        share = input_radius / _or_one(radius)
+        share = input_radius / or_one(radius)
         shortfalls.append(torch.where(radius == 0, 0.0, torch.relu(tolerance - share)))
     return torch.stack(shortfalls).mean() / tolerance
 
@@ -124,12 +124,7 @@ def _stable(center: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
 
 def _balance(one: Tensor, other: Tensor) -> Tensor:
     """min(a, 1/a) of a quotient of positive numbers, and 0 for two zeros."""
-    return torch.minimum(one, other) / _or_one(torch.maximum(one, other))
-
-
-def _or_one(divisor: Tensor) -> Tensor:
-    """1 in place of 0, so that what is not taken has a finite gradient too."""
-    return torch.where(divisor == 0, 1.0, divisor)
+    return torch.minimum(one, other) / or_one(torch.maximum(one, other))
 
 
 def _require(preactivations: Sequence[Interval], tolerance: float) -> None:
