@@ -215,6 +215,9 @@ class BoundedModule(nn.Module):
 
         Both come from one pass and are differentiable, for losses that regularise intervals (Shi et al. 2021).
         Arguments as for a call, of a model with one input and one output.
+
+        Raises:
+            RegionError: as for a call, or the model returns several tensors.
         """
         request, values, rows = self._asked((x,), eps, norm, clip, spec, sides)
         return self._run(self._fitting_plan(request._replace(preactivations=True), values), values, rows)

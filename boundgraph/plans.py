@@ -20,7 +20,7 @@ from boundgraph.methods import Pipeline, pass_name
 from boundgraph.regions import Region
 from boundgraph.structures import Structure
 from passes import check, gradient
-from passes.graphs import Request, constants_of, copy_into, kind, model_of, node_argument, rebuilt, structure_of
+from passes.graphs import Request, constants_of, copy_into, kind, model_of, rebuilt, structure_of
 from passes.primal import require_no_randomness
 
 
@@ -178,7 +178,16 @@ def with_interval_outputs(module: GraphModule) -> GraphModule:
 
 def with_preactivations(module: GraphModule) -> GraphModule:
     """Return the intervals on which relaxations of element-wise functions rest, in the order of the graph, beside the
-    bounds."""
+    bounds.
+
+    Raises:
+        RegionError: the model returns several tensors.
+    """
+    result = module.graph.output_node().args[0]
+    if not isinstance(result, fx.Node):
+        raise RegionError(
+            "pre-activations come beside the bounds of one tensor; wrap the model in a module that returns it"
+        )
     graph = fx.Graph()
     copies: dict[fx.Node, Any] = {}
     found: dict[fx.Node, Any] = {}
@@ -189,7 +198,7 @@ def with_preactivations(module: GraphModule) -> GraphModule:
         op = node.meta.get("operator")
         if kind(node) == "interval" and op is not None and op.relax is not None and op.through is None:
             found |= {source: copies[source] for source in node.all_input_nodes if kind(source) == "interval"}
-    graph.output((copies[node_argument(module.graph.output_node())], tuple(found.values())))
+    graph.output((copies[result], tuple(found.values())))
     return rebuilt(module, graph)
 
 

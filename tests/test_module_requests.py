@@ -214,6 +214,15 @@ def test_preactivations_come_with_the_bounds(networks: ModuleType, method: str) 
         model.zero_grad()
 
 
+def test_preactivations_of_several_outputs_are_refused() -> None:
+    class Two(nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return torch.relu(x), x
+
+    with pytest.raises(boundgraph.RegionError, match="beside the bounds of one tensor; wrap the model"):
+        boundgraph.compile(Two(), "ibp").with_preactivations(torch.zeros(1, 3), eps=0.1)
+
+
 # ---------------------------------------------------------------------- proofs
 
 

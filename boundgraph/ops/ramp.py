@@ -13,25 +13,38 @@ from torch import Tensor
 
 from boundgraph.declared import differentiated_by
 from boundgraph.linear_forms import adjacent, summed_to
-from boundgraph.operator import Operator, register
-from boundgraph.relaxations import LOWER_SLOPES, positive
+from boundgraph.operator import Operator, Refused, register
+from boundgraph.relaxations import LOWER_SLOPES, or_one, positive
 from boundgraph.values import Interval, Line, Relaxation
 
 threshold_backward = torch.ops.aten.threshold_backward
+
+_NO_TENSOR = "the ceiling of a ramp is a tensor; with a number write torch.clamp(x, 0, ceiling)"
 
 
 def ramp(x: Tensor, ceiling: Tensor) -> Tensor:
     """min(max(x, 0), ceiling), element by element; the ceiling broadcasts against x and may be a parameter.
 
-    A ceiling below 0 leaves the constant function. Lyu et al. 2021 (ParamRamp with slope 0).
+    A ceiling below 0 leaves the constant function.
+
+    Raises:
+        TypeError: the ceiling is no tensor.
+
+    Lyu et al. 2021 (ParamRamp with slope 0).
     """
+    if not isinstance(ceiling, Tensor):
+        raise TypeError(_NO_TENSOR)
+    return forward(x, ceiling)
+
+
+def forward(x: Tensor, ceiling: Tensor) -> Tensor:
     return _clamped(x, _in_the_order_of(x, ceiling))[0]
 
 
 def interval(x: Interval, ceiling: Tensor) -> Interval:
     # rising, so ends go to ends
     if x.made_of_ends:
-        return Interval(ramp(x.lower, ceiling), ramp(x.upper, ceiling))
+        return Interval(forward(x.lower, ceiling), forward(x.upper, ceiling))
     return Interval.around(*_clipped(x.center, x.radius, _in_the_order_of(x.center, ceiling)))
 
 
@@ -93,12 +106,12 @@ def relax(x: Interval, ceiling: Tensor, slope: str = "adaptive") -> Relaxation:
     there is one, which is never worse than the interval; "one" never; "same" gives both lines the slope of the chord.
     """
     low, high = x.lower, x.upper
-    at_low, at_high = ramp(low, ceiling), ramp(high, ceiling)
+    at_low, at_high = forward(low, ceiling), forward(high, ceiling)
     # sound: right of 0 the function is concave, so a chord is below it, and left of 0 it falls below 0
     start = torch.minimum(low.relu(), high)
     # sound: left of the ceiling it is convex, so a chord is above it, and right of it rises above the ceiling
     end = torch.maximum(torch.minimum(high, ceiling), low)
-    at_start, at_end = ramp(start, ceiling), ramp(end, ceiling)
+    at_start, at_end = forward(start, ceiling), forward(end, ceiling)
     if slope == "same":
         # sound: of f(x) - s x, s the chord's slope, the ends are equal, 0 is a minimum and the ceiling a maximum
         chord = _slope(at_high - at_low, high - low)
@@ -141,8 +154,8 @@ def _lines_gradient(
     (of_below, of_beneath, of_above, of_beyond), (below, _, above, _) = upstream, results
     lower, upper = center - radius, center + radius
     under, rise, over = _parts(lower, upper, ceiling)
-    by_below = torch.addcmul(of_below, of_beneath, under, value=-0.5).mul_(steep_below).div_(_or_one(rise + over))
-    by_above = torch.addcmul(of_above, of_beyond, over, value=0.5).mul_(steep_above).div_(_or_one(rise + under))
+    by_below = torch.addcmul(of_below, of_beneath, under, value=-0.5).mul_(steep_below).div_(or_one(rise + over))
+    by_above = torch.addcmul(of_above, of_beyond, over, value=0.5).mul_(steep_above).div_(or_one(rise + under))
     of_under = (by_above * above).addcmul_(of_beneath, below, value=0.5).neg_()
     of_over = (of_beyond * above).mul_(0.5).addcmul_(by_below, below, value=-1)
     of_rise = by_below.addcmul_(by_below, below, value=-1).add_(by_above.addcmul_(by_above, above, value=-1))
@@ -194,15 +207,17 @@ def _steep(slope: str, x: Interval, ceiling: Tensor) -> tuple[Tensor, Tensor]:
 
 def _slope(rise: Tensor, width: Tensor) -> Tensor:
     """rise / width, and 0 for a single point: the line's value there is the function's."""
-    return rise / _or_one(width)
-
-
-def _or_one(width: Tensor) -> Tensor:
-    return width + width.detach().clone().eq_(0)
+    return rise / or_one(width)
 
 
 def unstable(x: Interval, ceiling: Tensor) -> Tensor:
     return ((x.lower < 0) & (x.upper > 0)) | ((x.lower < ceiling) & (x.upper > ceiling))
+
+
+def _with_tensor(x: Any, ceiling: Any) -> tuple:
+    if isinstance(ceiling, int | float):
+        raise Refused(_NO_TENSOR)
+    return x, ceiling
 
 
 def _several(x: Any, ceiling: Any) -> Any:
@@ -213,13 +228,13 @@ def _several(x: Any, ceiling: Any) -> Any:
 RAMP = register(
     Operator(
         name="ramp",
-        forward=ramp,
+        forward=forward,
         interval=interval,
         relax=relax,
         centred=centred,
         unstable=unstable,
         otherwise=_several,
         elementwise=True,
-        spellings=(ramp,),
+        spellings=((ramp, _with_tensor),),
     )
 )

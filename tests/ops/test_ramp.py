@@ -122,6 +122,17 @@ def test_by_the_name_that_the_package_exports() -> None:
     check_sound(Clipped(), boundgraph.LpBall(torch.randn(3, 4), eps=0.5), method="crown")
 
 
+def test_a_ceiling_that_is_a_number_is_refused_by_name() -> None:
+    class Six(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return boundgraph.ramp(x, 6.0)
+
+    with pytest.raises(boundgraph.UnsupportedOperatorError, match=r"write torch\.clamp\(x, 0, ceiling\)"):
+        boundgraph.compile(Six(), "ibp")
+    with pytest.raises(TypeError, match="the ceiling of a ramp is a tensor"):
+        Six()(torch.zeros(1, 2))
+
+
 def test_a_ceiling_with_bounds_of_its_own() -> None:
     class Two(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
