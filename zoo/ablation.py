@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import boundgraph
 from zoo import checkpoint, commands, data
-from zoo.config import SETTINGS, typed
 from zoo.errors import ZooError
+from zoo.recipes import settings
 from zoo.records import read_history, seconds_of
 from zoo.runs import Job, job, report_failures, run_all, same_run
 from zoo.tally import errors_on
@@ -114,10 +114,7 @@ def _settings(file: Path, table: Any) -> dict[str, Any]:
     """Settings with - or _ in their names, of the types that they have in a recipe."""
     if not isinstance(table, dict):
         raise ZooError(f"{file}: {FORMAT}")
-    given = {name.replace("-", "_"): value for name, value in table.items()}
-    if unknown := sorted(given.keys() - SETTINGS):
-        raise ZooError(f"{file} has unknown settings {', '.join(unknown)}; there are: {', '.join(SETTINGS)}")
-    return {name: typed(file, name, value) for name, value in given.items()}
+    return settings(file, table)
 
 
 def _slug(name: str) -> str:

@@ -14,10 +14,11 @@ from zoo.config import (
     SETTINGS,
     TrainingConfig,
     flag,
-    read_recipe,
+    for_method,
     resolve,
 )
 from zoo.errors import ZooError
+from zoo.recipes import read_recipe
 
 # where a run happens, not what it does
 OF_THE_MACHINE = frozenset({"data_dir", "out", "device", "tensorboard"})
@@ -72,9 +73,7 @@ def to_reproduce(config: TrainingConfig) -> dict[str, Any]:
     recipe = _recipe({"recipe": config.recipe} if config.recipe else {})
     usual = {"dataset": recipe.get("dataset", DEFAULT_DATASET), "method": recipe.get("method", DEFAULT_METHOD)}
     own = {field.name: field.default for field in fields(config) if field.default is not MISSING}
-    if config.method != recipe.get("method", DEFAULT_METHOD):
-        unused = losses.NEUTRAL.keys() - losses.METHODS[config.method].takes
-        recipe = {name: value for name, value in recipe.items() if name not in unused}
+    recipe = for_method(recipe, config.method)
     unchanged = own | PRESETS[config.dataset] | losses.METHODS[config.method].defaults | recipe | usual
     given = {"recipe": config.recipe} if config.recipe else {}
     for name, value in asdict(config).items():

@@ -1,13 +1,12 @@
 """What a training run is: every setting, its default per data set, and where a setting may come from."""
 
 import math
-import tomllib
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args
 
 from boundgraph.training import LinearSchedule, SmoothedSchedule, interpolate_with_eps
-from zoo import data, losses, models, recipes
+from zoo import data, losses, models
 from zoo.errors import ZooError
 
 CLIP = (0.0, 1.0)  # every data set's pixels lie in this range
@@ -82,7 +81,7 @@ class TrainingConfig:
         for name, known in (
             ("method", losses.METHODS),
             ("schedule", SCHEDULES),
-            ("activation", ("relu", "ramp")),
+            ("activation", models.ACTIVATIONS),
             ("init", ("default", "ibp")),
             ("choose", ("last", "best")),
             ("precision", ("float32", "bf16")),
@@ -199,7 +198,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     | {"eps": 8 / 255, "lr": 1e-3, "epochs": 200, "batch_size": 128, "warmup": 10, "ramp": 120}
     | {"padding": 4, "flip": True},
 }
-LISTS = ("eval_eps", "lr_milestones")
 DEFAULT_DATASET, DEFAULT_METHOD = "digits", "crown-ibp"
 
 # name: type
@@ -207,7 +205,7 @@ SETTINGS: dict[str, type] = {
     field.name: next(iter(get_args(field.type)), field.type)  # type: ignore[misc]
     for field in fields(TrainingConfig)
 }
-_SECTION_OF = {field.name: field.metadata["section"] for field in fields(TrainingConfig)}
+SECTION_OF = {field.name: field.metadata["section"] for field in fields(TrainingConfig)}
 
 
 def resolve(given: dict[str, Any], file: dict[str, Any] | None = None) -> TrainingConfig:
@@ -218,53 +216,19 @@ def resolve(given: dict[str, Any], file: dict[str, Any] | None = None) -> Traini
     Raises:
         ZooError: (a ValueError) a setting makes no sense; names it.
     """
-    stored, asked = file or {}, given.get("method")
-    if asked in losses.METHODS and asked != stored.get("method", DEFAULT_METHOD):
-        unused = losses.NEUTRAL.keys() - losses.METHODS[asked].takes
-        stored = {name: setting for name, setting in stored.items() if name not in unused}
-    chosen = stored | given
+    chosen = for_method(file or {}, given.get("method")) | given
     dataset, method = chosen.get("dataset", DEFAULT_DATASET), chosen.get("method", DEFAULT_METHOD)
     _require_one_of("dataset", dataset, data.DATASETS)
     _require_one_of("method", method, losses.METHODS)
     return TrainingConfig(**({"dataset": dataset} | PRESETS[dataset] | losses.METHODS[method].defaults | chosen))
 
 
-def read_recipe(name: str) -> dict[str, Any]:
-    """Settings of a recipe of the zoo, by its name, or of a TOML file, and of the recipe that this builds on.
-
-    Raises:
-        ZooError: (a ValueError) there is no such recipe, or as for `read_toml`.
-    """
-    own = read_toml(recipes.path_of(name))
-    below = read_toml(recipes.path_of(own["recipe"])) if "recipe" in own else {}
-    return below | own | {"recipe": name}
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Settings from a TOML file. Keys are the names of the flags, written with - or _, in the tables that the headings
-    of `zoo.train --help` name, or in none.
-
-    Raises:
-        ZooError: (a ValueError) the file cannot be read, a key is unknown, or a value has the wrong type.
-    """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ZooError(f"cannot read the configuration {path}: {error}") from error
-    found: dict[str, Any] = {}
-    for key, value in content.items():
-        inside = value if isinstance(value, dict) else {key: value}
-        if isinstance(value, dict) and key not in _SECTION_OF.values():
-            raise ZooError(f"{path} has a table [{key}]; there are {', '.join(dict.fromkeys(_SECTION_OF.values()))}")
-        for name, setting in ((name.replace("-", "_"), setting) for name, setting in inside.items()):
-            if isinstance(value, dict) and _SECTION_OF.get(name, key) != key:
-                raise ZooError(f"{path}: {name} belongs into the table [{_SECTION_OF[name]}], not [{key}]")
-            if name in found:
-                raise ZooError(f"{path} sets {name} twice")
-            found[name] = setting
-    if unknown := sorted(found.keys() - SETTINGS):
-        raise ZooError(f"{path} has unknown settings {', '.join(unknown)}; there are: {', '.join(SETTINGS)}")
-    return {name: typed(path, name, value) for name, value in found.items()}
+def for_method(stored: dict[str, Any], method: str | None) -> dict[str, Any]:
+    """Settings of a file without those that mean nothing to the method, where that is not the file's own."""
+    if method not in losses.METHODS or method == stored.get("method", DEFAULT_METHOD):
+        return stored
+    unused = losses.NEUTRAL.keys() - losses.METHODS[method].takes
+    return {name: setting for name, setting in stored.items() if name not in unused}
 
 
 def conflicts(ours: TrainingConfig, theirs: TrainingConfig) -> list[str]:
@@ -278,22 +242,6 @@ def conflicts(ours: TrainingConfig, theirs: TrainingConfig) -> list[str]:
 def flag(name: str) -> str:
     """How a setting is written on the command line."""
     return "--" + name.replace("_", "-")
-
-
-def typed(path: Path, name: str, value: Any) -> Any:
-    """A value from a TOML file as the setting of this name wants it.
-
-    Raises:
-        ZooError: (a ValueError) it has another type.
-    """
-    kind = SETTINGS[name]
-    if kind is float and type(value) is int:
-        return float(value)
-    if name in LISTS and isinstance(value, list):  # what flags write with commas
-        return ",".join(map(str, value))
-    if type(value) is not kind:
-        raise ZooError(f"{path}: {name} must be of type {kind.__name__}, not {value!r}")
-    return value
 
 
 def _numbers(name: str, text: str) -> list[float]:

@@ -8,8 +8,9 @@ from types import NoneType
 from typing import Any, NamedTuple, get_args
 
 from zoo import data
-from zoo.config import SETTINGS, TrainingConfig, typed
+from zoo.config import SETTINGS, TrainingConfig
 from zoo.errors import ZooError
+from zoo.recipes import typed
 
 RESULT = "result.json"
 REQUIRED = {setting.name for setting in fields(TrainingConfig) if setting.default is MISSING}

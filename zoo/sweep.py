@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 from zoo import commands, families
 from zoo.checkpoint import write_json
-from zoo.config import DEFAULT_DATASET, read_recipe
+from zoo.config import DEFAULT_DATASET
 from zoo.errors import ZooError
+from zoo.recipes import read_recipe
 from zoo.records import RESULT, read_result
 from zoo.runs import Job, job, report_failures, run_all, same_run
 from zoo.terminal import Table, application, console, typer, user_errors

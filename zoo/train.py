@@ -5,7 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
-from zoo import config, data, loop, state
+from zoo import config, data, loop, recipes, state
 from zoo.distributed import device_of, world
 from zoo.terminal import application, legend, silence, training_display, typer, user_errors
 
@@ -22,9 +22,9 @@ def main(**given: Any) -> None:
     file, resume = given.pop("config"), given.pop("resume")
     flags = {name: value for name, value in given.items() if value is not None}
     with user_errors():
-        own = config.read_toml(file) if file is not None else {}
+        own = recipes.read_toml(file) if file is not None else {}
         recipe = flags.get("recipe", own.get("recipe"))
-        stored = (config.read_recipe(recipe) if recipe is not None else {}) | own
+        stored = (recipes.read_recipe(recipe) if recipe is not None else {}) | own
         run_training(config.resolve(flags, stored), resume=resume)
 
 

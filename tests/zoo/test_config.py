@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from boundgraph.training import SmoothedSchedule
-from zoo.config import PRESETS, conflicts, read_toml, resolve
+from zoo.config import PRESETS, conflicts, resolve
+from zoo.recipes import read_toml
 
 
 def write(path: Path, text: str) -> Path:

@@ -7,7 +7,8 @@ from typer.testing import CliRunner
 
 from zoo import list as zoo_list
 from zoo import recipes
-from zoo.config import read_recipe, read_toml, resolve
+from zoo.config import resolve
+from zoo.recipes import read_recipe, read_toml
 
 
 @pytest.mark.parametrize("name", recipes.names())
@@ -57,6 +58,7 @@ def test_unknown_recipes_are_told_with_those_there_are() -> None:
     [
         ("[nonsense]\nspeed = 1\n", r"has a table \[nonsense\]; there are model, data, loss, schedule"),
         ("eps = 0.1\n[loss]\neps = 0.2\n", "sets eps twice"),
+        ("batch-size = 1\nbatch_size = 2\n", "sets batch_size twice"),
         ('method = ["ibp"]\n', "method must be of type str"),
     ],
 )
