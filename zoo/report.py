@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import torch
 
-from zoo import commands, families, losses, markdown, recipes, reproduction
+from zoo import commands, family_tables, markdown, recipes, reproduction
 from zoo.ablation import INGREDIENTS
 from zoo.checkpoint import build_model, write_json
 from zoo.errors import ZooError
@@ -107,7 +107,7 @@ def page(folder: Path, out: Path = PAGE) -> str:
         if own := [result for result in runs if result.setting("dataset") == dataset]:
             parts += [*_tables(own, dataset), f"### {title}: commands", reproduction.of_runs(own)]
     if sweeps:
-        parts += _families(sweeps)
+        parts += family_tables.tables(sweeps)
     if (folder / INGREDIENTS).is_file():
         parts += _ingredients(folder / INGREDIENTS)
     return "\n\n".join([*parts, "## Environment", _environments(everything)]) + "\n"
@@ -181,37 +181,6 @@ def parameters(result: Result) -> int:
     """Number of parameters of the model of a run."""
     with torch.device("meta"):  # sizes without memory
         return sum(parameter.numel() for parameter in build_model(result.configuration).parameters())
-
-
-def _families(sweeps: dict[str, list[Result]]) -> list[str]:
-    groups: dict[tuple[str, str, int], list[Result]] = {}  # data set, family, ramp
-    for result in (result for found in sweeps.values() for result in found):
-        dataset, model = result.setting("dataset", str), result.setting("model", str)
-        key = dataset, families.family_of(model, dataset), result.setting("ramp", int)
-        groups.setdefault(key, []).append(result)
-    order = list(markdown.TITLES), [*families.FAMILIES, families.OTHER], list(losses.METHODS)
-    rows = []
-    for (dataset, family, ramp), group in groups.items():
-        for row in families.summarize(group):
-            spreads = [_spread(row[kind]) for kind in ("standard", "verified")]
-            place = order[0].index(dataset), row["eps"], order[1].index(family), ramp, order[2].index(row["method"])
-            words = markdown.TITLES[dataset], family, row["method"], markdown.radius(row["eps"])
-            rows.append((place, (*words, str(ramp), str(row["runs"]), *spreads)))
-    head = ("data set", "models", "method", "eps", "ramp", "runs", "standard", "verified")
-    about = (
-        "Spread of the errors over the paper's families of models, as min / median / max. The ramp is the number of "
-        "epochs\nin which the radius grows."
-    )
-    return [
-        "## Families of models",
-        about,
-        markdown.table(head, [row for _, row in sorted(rows)], words=3),
-        reproduction.of_sweeps(sweeps),
-    ]
-
-
-def _spread(errors: dict[str, float]) -> str:
-    return " / ".join(markdown.percent(errors[name]) for name in ("min", "median", "max"))
 
 
 def _ingredients(path: Path) -> list[str]:

@@ -4,19 +4,21 @@ import dataclasses
 import json
 import re
 import shlex
+import statistics
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from zoo import commands, config, markdown, report
+from zoo import commands, config, families, markdown, report
 from zoo.errors import ZooError
 from zoo.models import INPUT_SHAPES, build, measure
 from zoo.published import PUBLISHED, published
 from zoo.train import app as train_app
 
 ROOT = Path(__file__).parents[2]
+STATISTICS = ["min", "median", "max"]
 ENVIRONMENT = {"boundgraph": "0.1.0", "torch": "2.13", "machine": {"processor": "ACME", "cores": 2}, "commit": None}
 
 
@@ -103,28 +105,50 @@ def test_flags_are_those_of_the_command_line() -> None:
         assert {commands.flags({name: value})[0] for value in values} <= known
 
 
-def test_families_show_the_spread_and_the_command_of_the_sweep(tmp_path: Path) -> None:
+def test_families_show_each_model_and_the_spread_and_the_command_of_the_sweep(tmp_path: Path) -> None:
     from zoo.sweep import plan
 
     shared = {"recipe": "paper-mnist-small", "ramp": 10}
-    for job in plan("paper-small", shared, ["ibp", "crown-ibp"], [0], Path("runs/short")):
-        verified = 0.1 + 0.01 * (len(job.config.model) % 7) + (0.05 if job.config.method == "ibp" else 0)
-        content = result(job.given, (0.3, 0.05, 0.08, verified))
-        write(tmp_path / "short" / f"{job.name}.json", content)
+    verified = {}
+    for number, job in enumerate(plan("paper-small", shared, ["ibp", "crown-ibp"], [0], Path("runs/short"))):
+        verified[job.config.model, job.config.method] = error = 0.1 + 0.003 * (7 * number % 20)
+        write(tmp_path / "short" / f"{job.name}.json", result(job.given, (0.3, 0.05, 0.08, error)))
     page = report.page(tmp_path)
-    rows = rows_of(page, "Families of models")
-    assert [row[:6] for row in rows] == [
-        ["MNIST", "small", "ibp", "0.3", "10", "10"],
-        ["MNIST", "small", "crown-ibp", "0.3", "10", "10"],
-    ]
-    low, middle, high = map(float, rows[1][7].split(" / "))
-    assert 10 <= low < middle < high <= 16
-    assert [float(error) - 5 for error in rows[0][7].split(" / ")] == pytest.approx([low, middle, high])
-    (line,) = commands_of(page, "Families of models")
+    table = page.split("### short: MNIST, eps 0.3, ramp 10 of 100 epochs\n")[1].split("###")[0]
+    head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.strip().splitlines()]
+    assert head[:4] == ["model", "ibp, standard", "ibp, verified", "ibp, minutes"]
+    assert head[4:] == ["crown-ibp, standard", "crown-ibp, verified", "crown-ibp, minutes"]
+    assert [row[0] for row in rows] == [*(f"`{name}`" for name in families.members("small", "mnist")), *STATISTICS]
+    for column, method in ((2, "ibp"), (5, "crown-ibp")):
+        own = [error for (_, of), error in verified.items() if of == method]
+        assert [row[column] for row in rows[:-3]] == [f"{100 * error:.2f}" for error in own]
+        spread = [f"{100 * of(own):.2f}" for of in (min, statistics.median, max)]
+        assert [row[column] for row in rows[-3:]] == spread
+    assert {(row[1], row[3], row[4]) for row in rows} == {("5.00", "120", "5.00")}
+    (line,) = commands_of(page, "Families: commands")
     assert " ".join(line) == (
         "python -m zoo.sweep paper-small --dataset mnist --recipe paper-mnist-small --data-dir DATA --method ibp "
         "--method crown-ibp --seeds 0 --out runs/short -- --ramp 10"
     )
+
+
+def test_families_of_several_seeds_and_radii_and_runs_that_are_missing(tmp_path: Path) -> None:
+    for method, seed in (("ibp", 0), ("ibp", 1), ("crown-ibp", 1)):
+        given = {"dataset": "digits", "method": method, "seed": seed, "model": "digits_cnn"}
+        errors = (0.1, 0.05, 0.08, 0.1 + 0.1 * seed), (0.2, 0.05, 0.08, 0.3)
+        content = result(given, *errors)
+        write(
+            tmp_path / "seeds" / f"cnn-{method}-seed{seed}.json",
+            content | {"evaluation": content["evaluation"] | {"examples": 360}},
+        )
+    page = report.page(tmp_path)
+    ramp, epochs = (commands.resolved({"dataset": "digits"}).ramp, commands.resolved({"dataset": "digits"}).epochs)
+    assert [line for line in page.splitlines() if line.startswith("### seeds")] == [
+        f"### seeds: Digits, eps {eps}, ramp {ramp} of {epochs} epochs" for eps in (0.1, 0.2)
+    ]
+    assert "| `digits_cnn`, seed 0 | 5.00 | 10.00 | 120 | - | - | - |" in page
+    assert "| `digits_cnn`, seed 1 | 5.00 | 20.00 | 120 | 5.00 | 20.00 | 120 |" in page
+    assert "| median | 5.00 | 15.00 | 120 | 5.00 | 20.00 | 120 |" in page
 
 
 def test_ingredients_come_from_images_held_out(tmp_path: Path) -> None:
@@ -232,7 +256,7 @@ def test_methods_with_settings_of_their_own_have_commands_of_their_own(tmp_path:
         content = result({"recipe": str(recipe), "method": method, "ramp": 10}, (0.3, 0.02, 0.06, 0.08))
         write(tmp_path / "made" / f"cnn-{method}-seed0" / "result.json", content)
     report.store(tmp_path / "made", tmp_path / "results")
-    lines = [" ".join(line) for line in commands_of(report.page(tmp_path / "results"), "Families of models")]
+    lines = [" ".join(line) for line in commands_of(report.page(tmp_path / "results"), "Families: commands")]
     common = "python -m zoo.sweep cnn_4layer_linear_256_width_1 --dataset mnist --data-dir DATA"
     assert lines == [
         f"{common} --method ibp --seeds 0 --out runs/made -- --ramp 10 --lr 0.01",

@@ -1,0 +1,82 @@
+"""The part of the page of results on sweeps: every model by every method, and the spread over the models."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import zoo
+from zoo import families, losses, markdown, reproduction
+from zoo.records import Evaluation, Result
+
+ABOUT = (
+    "Each model by each method. The last rows are the spread over the models, as the CROWN-IBP paper reports it. The "
+    "ramp is the number of epochs in which the radius grows."
+)
+Runs = list[tuple[Evaluation, Result]]
+
+
+class Group(NamedTuple):
+    """What the runs of a table have in common."""
+
+    sweep: str
+    dataset: str
+    eps: float
+    ramp: int
+    epochs: int
+
+    @property
+    def title(self) -> str:
+        where = f"{markdown.TITLES[self.dataset]}, eps {markdown.radius(self.eps)}"
+        return f"{self.sweep}: {where}, ramp {self.ramp} of {self.epochs} epochs"
+
+
+def tables(sweeps: dict[str, list[Result]]) -> list[str]:
+    """A table per sweep, data set, radius and schedule, then the commands that repeat the sweeps."""
+    groups: dict[Group, Runs] = {}
+    for sweep, results in sweeps.items():
+        for result in results:
+            config = result.configuration
+            for evaluation in result.evaluations:
+                group = Group(sweep, config.dataset, evaluation.eps, config.ramp, config.epochs)
+                groups.setdefault(group, []).append((evaluation, result))
+    parts = ["## Families of models", markdown.paragraph(ABOUT)]
+    for group, runs in sorted(groups.items()):
+        parts += [f"### {group.title}", _table(runs)]
+    return [*parts, "### Families: commands", reproduction.of_sweeps(sweeps)]
+
+
+def _table(runs: Runs) -> str:
+    methods = sorted({_method(result) for _, result in runs}, key=list(losses.METHODS).index)
+    several = len({result.setting("seed") for _, result in runs}) > 1
+    found: dict[str, dict[str, tuple[float, float, float]]] = {}  # by row and method
+    for evaluation, result in sorted(runs, key=lambda run: _place(run[1])):
+        seed = f", seed {result.setting('seed')}" if several else ""
+        figures = evaluation.standard, evaluation.verified, result.seconds / 60
+        found.setdefault(f"`{result.setting('model', str)}`{seed}", {})[_method(result)] = figures
+    rows = [(name, *(cell for method in methods for cell in _cells(own.get(method)))) for name, own in found.items()]
+    for statistic in ("min", "median", "max"):
+        cells: list[str] = []
+        for method in methods:
+            kinds = zip(*(own[method] for own in found.values() if method in own), strict=True)
+            cells += _cells([families.spread(kind)[statistic] for kind in kinds])
+        rows.append((statistic, *cells))
+    head = ("model", *(f"{method}, {kind}" for method in methods for kind in ("standard", "verified", "minutes")))
+    return markdown.table(head, rows, words=1)
+
+
+def _cells(figures: Sequence[float] | None) -> list[str]:
+    """Standard error, verified error and minutes, or nothing of a run that is not there."""
+    if figures is None:
+        return ["-"] * 3
+    standard, verified, minutes = figures
+    return [markdown.percent(standard), markdown.percent(verified), markdown.minutes(minutes)]
+
+
+def _method(result: Result) -> str:
+    return str(result.setting("method", str))
+
+
+def _place(result: Result) -> tuple[int, str, int]:
+    """The paper's order of the models of a data set, others after them by name; then seeds."""
+    model, config = result.setting("model", str), result.configuration
+    listed = [name for dataset, name in zoo.paper_models() if dataset == config.dataset]
+    return (listed.index(model) if model in listed else len(listed)), model, config.seed
