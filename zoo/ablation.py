@@ -9,7 +9,7 @@ from zoo import checkpoint, commands, data
 from zoo.errors import ZooError
 from zoo.recipes import settings
 from zoo.records import read_history, seconds_of
-from zoo.runs import Job, job, report_failures, run_all, same_run
+from zoo.runs import Job, job, report_failures, run_all, same_run, unfinished
 from zoo.tally import errors_on
 from zoo.terminal import application, typer, user_errors
 
@@ -82,9 +82,12 @@ def plan(file: Path, out: Path, data_dir: Path | None) -> list[tuple[str, dict[s
 
 
 def is_finished(one: Job) -> bool:
-    """Whether the run has come to its last epoch, with the settings that it is to have."""
+    """Whether the run came to its last epoch, with the settings that it is to have; damaged weights count as none."""
     final = one.out / "final.pt"
-    return final.is_file() and same_run(one.config, checkpoint.load(final)[0])
+    try:
+        return final.is_file() and same_run(one.config, checkpoint.load(final)[0])
+    except ZooError as error:
+        return unfinished(one, error)
 
 
 def outcome(name: str, changed: dict[str, Any], one: Job) -> dict[str, Any]:

@@ -36,7 +36,8 @@ def pgd(
         logits = model(x)
     broken, ranked = ~correct(logits, labels), _other_classes(logits, labels)
     for restart in range(restarts):
-        start = lower + (upper - lower) * torch.rand(x.shape, generator=generator, dtype=x.dtype)
+        noise = torch.rand(x.shape, generator=generator, dtype=x.dtype)  # on the host: the same points on every device
+        start = lower + (upper - lower) * noise.to(x.device)
         targets = ranked[:, restart // 2 % ranked.shape[1]] if restart % 2 else None
         alive = (~broken).nonzero().squeeze(1)
         point = start.clamp(lower, upper)[alive]

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import torch
 
 from zoo import checkpoint, data, results, weights
+from zoo.distributed import device_of
 from zoo.errors import ZooError
 from zoo.state import set_threads
 from zoo.terminal import application, progress_of_passes, typer, user_errors
@@ -40,6 +41,7 @@ def main(
     seed: Annotated[int, Option(min=0, help="Of the random starting points.")] = 0,
     dtype: Annotated[str, Option(help="float64, or float32 for a quick look.")] = "float64",
     threads: Annotated[int | None, Option(min=1, help="CPU threads.  [default: as in training]")] = None,
+    device: Annotated[str, Option(help="cpu, cuda, ...; auto takes a GPU with CUDA where there is one.")] = "auto",
     json: Annotated[Path | None, Option(help="Write the results to this file.")] = None,
 ) -> None:
     """Evaluate a model on the test split.
@@ -51,6 +53,7 @@ def main(
     with user_errors():
         if json is not None and json.is_dir():
             raise ZooError(f"--json {json} is a folder; give the file to write")
+        on = device_of(device)
         trained = weights.open_trained(source)
         set_threads(threads if threads is not None else trained.config.threads)
         test = test_split(trained, data_dir).first(limit)
@@ -66,6 +69,7 @@ def main(
             dtype=dtype,
             batch_size=batch_size,
             audit=audit,
+            device=on,
         )
         print(results.report(found, f"{trained.config.model} on {trained.config.dataset}, {trained.epochs} epochs"))
         if json is not None:
@@ -81,6 +85,7 @@ def evaluate(
     dtype: str = "float64",
     batch_size: int | None = None,
     audit: bool = False,
+    device: torch.device | str = "cpu",
 ) -> dict[str, Any]:
     """Errors at every radius, with its attack, on a split: counts, shares and verdicts, and what they rest on.
 
@@ -90,6 +95,7 @@ def evaluate(
     """
     if dtype not in DTYPES:
         raise ZooError(f"unknown --dtype {dtype!r}; there are: {', '.join(DTYPES)}")
+    test = test.to(torch.device(device))
     evaluations = []
     for eps, attack in attacks:
         with progress_of_passes() as progress:

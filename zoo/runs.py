@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
@@ -66,6 +66,12 @@ def same_run(config: TrainingConfig, finished: TrainingConfig) -> bool:
         and config.epochs == finished.epochs
         and set(config.radii) == set(finished.radii)
     )
+
+
+def unfinished(one: Job, error: ZooError) -> Literal[False]:
+    """Say why a run whose files cannot be read is done again."""
+    console.print(f"{one.name} counts as unfinished: {error}", highlight=False, markup=False, soft_wrap=True)
+    return False
 
 
 def run_all(

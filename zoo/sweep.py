@@ -11,7 +11,7 @@ from zoo.config import DEFAULT_DATASET
 from zoo.errors import ZooError
 from zoo.recipes import read_recipe
 from zoo.records import RESULT, read_result
-from zoo.runs import Job, job, report_failures, run_all, same_run
+from zoo.runs import Job, job, report_failures, run_all, same_run, unfinished
 from zoo.terminal import Table, application, console, typer, user_errors
 
 app = application()
@@ -86,8 +86,7 @@ def is_finished(one: Job) -> bool:
         result = read_result(path)
         return same_run(one.config, result.configuration) and len(result.evaluations) > 0
     except ZooError as error:
-        console.print(f"{one.name} counts as unfinished: {error}", highlight=False, markup=False, soft_wrap=True)
-        return False
+        return unfinished(one, error)
 
 
 def summarize(jobs: Sequence[Job], models: str) -> None:

@@ -130,15 +130,15 @@ def verify(
 
     Predictions, IBP, the attack on what is left, the other stages on what is left then. Verified examples cannot be
     broken, so the attack need not try; a short one still does, with points of its own, as a check of the bounds.
-    dtype is that of all computations; images and weights are float32 and become float64 exactly. batch_size overrides
-    that of every stage. With `audit` nothing is left out that could expose a wrong bound: broken examples are bounded
-    too, and verified ones get the whole attack.
+    It is all done on the device of the images. dtype is that of all computations; images and weights are float32 and
+    become float64 exactly. batch_size overrides that of every stage. With `audit` nothing is left out that could expose
+    a wrong bound: broken examples are bounded too, and verified ones get the whole attack.
 
     Raises:
         SoundnessError: an example is both verified and broken.
     """
     images, labels = test
-    search = _Search(in_precision(model, dtype), images.to(dtype), labels, eps, audit, progress)
+    search = _Search(in_precision(model, dtype).to(images.device), images.to(dtype), labels, eps, audit, progress)
     search.predict()
     for stage in stages:
         if stage.method == "ibp":
@@ -165,7 +165,7 @@ class _Search:
         self._model, self._images, self._labels = model, images, labels
         self._eps, self._audit, self._progress = eps, audit, progress
         self.letters = [UNDECIDED] * len(labels)
-        self.margins = torch.full((len(labels), CLASSES - 1), -math.inf, dtype=images.dtype)
+        self.margins = images.new_full((len(labels), CLASSES - 1), -math.inf)
         self.seconds: dict[str, float] = {}
 
     def predict(self) -> None:
@@ -209,7 +209,8 @@ class _Search:
 
     def _having(self, *letters: str) -> Tensor:
         """Indices of the examples with one of these letters."""
-        return torch.tensor([index for index, letter in enumerate(self.letters) if letter in letters], dtype=torch.long)
+        found = [index for index, letter in enumerate(self.letters) if letter in letters]
+        return torch.tensor(found, dtype=torch.long, device=self._labels.device)
 
     def _batches(self, name: str, chosen: Tensor, size: int) -> Iterator[Tensor]:
         """The chosen indices, `size` at a time, timed and shown; nothing at all if there are none."""

@@ -93,4 +93,8 @@ def test_an_ablation_of_real_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     history = (tmp_path / "out" / "00-as-it-is-seed0" / "metrics.jsonl").read_text().splitlines()
     last = json.loads(history[-1])
     assert (last["watched"], last["watched_standard_error"]) == ("validation", rows[0]["standard"])
+    (tmp_path / "out" / "02-wide-seed0" / "final.pt").write_bytes(b"cut off")
+    again = CliRunner().invoke(ablation.app, arguments)
+    assert (again.exit_code, "02-wide-seed0 counts as unfinished: " in again.output) == (0, True)
+    assert json.loads((tmp_path / "out" / "ingredients.json").read_text())[2]["verified"] == rows[2]["verified"]
     assert "3 of 3 runs are finished" in CliRunner().invoke(ablation.app, arguments).output

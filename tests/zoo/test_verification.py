@@ -171,6 +171,15 @@ def test_verdicts_do_not_depend_on_the_batch_size(model: nn.Module, test: Split)
     assert decide(model, test, batch_size=7).letters == decide(model, test).letters
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_verdicts_do_not_depend_on_the_device(model: nn.Module, test: Split) -> None:
+    there = decide(model, test.to(torch.device("cuda")))
+    here = decide(model, test)
+    assert there.letters == here.letters
+    torch.testing.assert_close(there.margins.cpu(), here.margins, rtol=1e-9, atol=1e-9)
+    assert all(weight.device.type == "cpu" for weight in model.parameters())
+
+
 def test_computations_are_in_double_precision_and_the_model_is_left_alone(model: nn.Module, test: Split) -> None:
     assert decide(model, test).margins.dtype == torch.float64
     assert decide(model, test, dtype=torch.float32).margins.dtype == torch.float32
