@@ -86,7 +86,8 @@ def _recipe(given: dict[str, Any]) -> dict[str, Any]:
     return read_recipe(given["recipe"]) if given.get("recipe") else {}
 
 
-def evaluation(run: Path, radii: Sequence[float] = ()) -> list[str]:
+def evaluation(run: Path, radii: Sequence[float] = (), methods: Sequence[str] = ()) -> list[str]:
     """Arguments of `zoo.evaluate` for the weights that a run came to; the result stands beside them."""
     chosen = [argument for eps in radii for argument in ("--eps", str(eps))]
+    chosen += [argument for method in methods for argument in ("--method", method)]
     return [str(run / "final.pt"), *chosen, "--json", str(run / "result.json")]

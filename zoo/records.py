@@ -24,6 +24,7 @@ class Evaluation(NamedTuple):
     standard: float
     pgd: float | None  # None where no attack was run
     verified: float
+    bounds: tuple[str, ...] = ()  # those that were computed
 
 
 class Result(NamedTuple):
@@ -121,6 +122,7 @@ class Result(NamedTuple):
             standard=error("standard"),
             pgd=error("pgd") if row.get("pgd") else None,
             verified=error("verified"),
+            bounds=tuple(part(row["verified"], "by", dict, self.path)) if "by" in row["verified"] else (),
         )
         attacked = found.standard if found.pgd is None else found.pgd
         if not 0 <= found.standard <= attacked <= found.verified <= 1:

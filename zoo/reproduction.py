@@ -3,14 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from zoo import commands, families, losses, markdown
 from zoo.config import TrainingConfig
 from zoo.records import Result
 from zoo.sweep import OWN
+from zoo.verification import STAGES
 
 DATA = "DATA"  # stands for the folder of the data sets
+
+
+class _Evaluated(NamedTuple):
+    """What an evaluation is told where it differs from what comes by itself."""
+
+    radii: list[float]
+    methods: list[str]
 
 
 def of_runs(results: Sequence[Result]) -> str:
@@ -18,7 +26,7 @@ def of_runs(results: Sequence[Result]) -> str:
     groups: dict[str, list[tuple[Result, TrainingConfig]]] = {}
     for result in results:
         config = result.configuration
-        key = str((_given(config, without=("seed",)), _radii(result, config)))
+        key = str((_given(config, without=("seed",)), _evaluation(result, config)))
         groups.setdefault(key, []).append((result, config))
     lines: list[str] = []
     for group in groups.values():
@@ -28,14 +36,14 @@ def of_runs(results: Sequence[Result]) -> str:
             result, config = group[0]
             name = result.name.removesuffix(f"-seed{config.seed}") + "-seed$seed"
             lines.append(f"for seed in {' '.join(map(str, seeds))}; do")
-            lines += [*_of_run(name, config, "$seed", _radii(result, config), indent="    "), "done"]
+            lines += [*_of_run(name, config, "$seed", _evaluation(result, config), indent="    "), "done"]
         else:
             for result, config in group:
-                lines += _of_run(result.name, config, config.seed, _radii(result, config))
+                lines += _of_run(result.name, config, config.seed, _evaluation(result, config))
     return markdown.shell(lines)
 
 
-def _of_run(name: str, config: TrainingConfig, seed: int | str, radii: Sequence[float], indent: str = "") -> list[str]:
+def _of_run(name: str, config: TrainingConfig, seed: int | str, evaluation: _Evaluated, indent: str = "") -> list[str]:
     given = _given(config, without=("seed",)) | {"seed": seed}
     if config.dataset != "digits":
         given["data_dir"] = DATA
@@ -44,14 +52,16 @@ def _of_run(name: str, config: TrainingConfig, seed: int | str, radii: Sequence[
         given["out"] = str(run)
     return [
         markdown.command(["zoo.train", *commands.flags(given)], indent),
-        markdown.command(["zoo.evaluate", *commands.evaluation(run, radii)], indent),
+        markdown.command(["zoo.evaluate", *commands.evaluation(run, *evaluation)], indent),
     ]
 
 
-def _radii(result: Result, config: TrainingConfig) -> list[float]:
-    """Radii to name: those of the stored evaluation, if they are not the one that comes by itself."""
+def _evaluation(result: Result, config: TrainingConfig) -> _Evaluated:
     radii = [evaluation.eps for evaluation in result.evaluations]
-    return [] if radii == [config.eps] else radii
+    computed = {name for evaluation in result.evaluations for name in evaluation.bounds}
+    methods = list(dict.fromkeys(stage.method for stage in STAGES if stage.name in computed))
+    everything = {stage.method for stage in STAGES} <= set(methods)
+    return _Evaluated([] if radii == [config.eps] else radii, [] if everything else methods)
 
 
 def _usual_directory(config: TrainingConfig, seed: int | str) -> Path:

@@ -96,6 +96,19 @@ def test_commands_repeat_the_runs(tmp_path: Path) -> None:
     assert all(len(line) <= 120 for line in page.splitlines() if not line.startswith("|"))
 
 
+def test_bounds_are_named_where_not_all_were_computed(tmp_path: Path) -> None:
+    for seed, bounds in enumerate((["ibp", "crown-ibp zero"], ["ibp", "crown-ibp zero", "crown zero"], [])):
+        content = result({"dataset": "mnist", "seed": seed}, (0.3, 0.1, 0.2, 0.3))
+        content["evaluation"]["evaluations"][0]["verified"]["by"] = dict.fromkeys(bounds, 1)
+        write(tmp_path / f"a-seed{seed}.json", content)
+    lines = [" ".join(line) for line in commands_of(report.page(tmp_path), "MNIST: commands")]
+    json = "--json runs/a-seed{0}/result.json"
+    assert [line for line in lines if "zoo.evaluate" in line] == [
+        f"python -m zoo.evaluate runs/a-seed0/final.pt --method ibp --method crown-ibp {json.format(0)}",
+        f"python -m zoo.evaluate runs/a-seed$seed/final.pt {json.format('$seed')}",
+    ]
+
+
 def test_flags_are_those_of_the_command_line() -> None:
     """What `commands` writes and reads, `zoo.train` reads."""
     shown = CliRunner().invoke(train_app, ["--help"], env={"COLUMNS": "200"}).output
