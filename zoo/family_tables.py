@@ -8,8 +8,8 @@ from zoo import families, losses, markdown, reproduction
 from zoo.records import Evaluation, Result
 
 ABOUT = (
-    "Each model by each method. The last rows are the spread over the models, as the CROWN-IBP paper reports it. The "
-    "ramp is the number of epochs in which the radius grows."
+    "Each model by each method. The last rows are the spread over the models that all methods have, as the CROWN-IBP paper "
+    "reports it. The ramp is the number of epochs in which the radius grows."
 )
 Runs = list[tuple[Evaluation, Result]]
 
@@ -53,10 +53,11 @@ def _table(runs: Runs) -> str:
         figures = evaluation.standard, evaluation.verified, result.seconds / 60
         found.setdefault(f"`{result.setting('model', str)}`{seed}", {})[_method(result)] = figures
     rows = [(name, *(cell for method in methods for cell in _cells(own.get(method)))) for name, own in found.items()]
-    for statistic in ("min", "median", "max"):
+    whole = [own for own in found.values() if len(own) == len(methods)]  # else methods would differ by their models
+    for statistic in ("min", "median", "max") if whole else ():
         cells: list[str] = []
         for method in methods:
-            kinds = zip(*(own[method] for own in found.values() if method in own), strict=True)
+            kinds = zip(*(own[method] for own in whole), strict=True)
             cells += _cells([families.spread(kind)[statistic] for kind in kinds])
         rows.append((statistic, *cells))
     head = ("model", *(f"{method}, {kind}" for method in methods for kind in ("standard", "verified", "minutes")))
