@@ -8,8 +8,8 @@ from zoo import families, losses, markdown, reproduction
 from zoo.records import Evaluation, Result
 
 ABOUT = (
-    "Each model by each method. The last rows are the spread over the models that all methods have, as the CROWN-IBP paper "
-    "reports it. The ramp is the number of epochs in which the radius grows."
+    "Each model by each method. The last rows are the spread over the models that all methods have, as the CROWN-IBP "
+    "paper reports it. The ramp is the number of epochs in which the radius grows."
 )
 Runs = list[tuple[Evaluation, Result]]
 
