@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import zoo
 from zoo import families, losses, markdown, reproduction
 from zoo.records import Evaluation, Result
 
@@ -79,5 +78,5 @@ def _method(result: Result) -> str:
 def _place(result: Result) -> tuple[int, str, int]:
     """The paper's order of the models of a data set, others after them by name; then seeds."""
     model, config = result.setting("model", str), result.configuration
-    listed = [name for dataset, name in zoo.paper_models() if dataset == config.dataset]
+    listed = families.of_paper(config.dataset) if config.dataset in families.SMALL else []
     return (listed.index(model) if model in listed else len(listed)), model, config.seed
