@@ -112,7 +112,7 @@ class BoundedModule(nn.Module):
 
         num_classes is read off the last linear layer, and needed only if the model does not end in one.
         """
-        spec = margin_spec(labels, self._outputs() if num_classes is None else num_classes)
+        spec = self._margin_rows(x, labels, num_classes)
         request, values, rows = self._asked((x,), eps, norm, clip, spec, "lower")
         return self._run(self._fitting_plan(request, values), values, rows).lower
 
@@ -185,7 +185,7 @@ class BoundedModule(nn.Module):
             raise ValueError(f"loss fusion walks backward, as 'crown-ibp' does; the method is {self.method!r}")
         losses.require_share("beta", beta)
         losses.require_reduction(reduction)
-        spec = margin_spec(labels, self._outputs() if num_classes is None else num_classes)
+        spec = self._margin_rows(x, labels, num_classes)
         request, values, rows = self._asked((x,), eps, norm, clip, spec, "upper")
         total, shift = self._run(self._fitting_plan(request._replace(loss=True), values), values, rows)
         return losses.fused_cross_entropy(total, shift, beta, reduction)
@@ -371,6 +371,13 @@ class BoundedModule(nn.Module):
         values = self._regions(inputs, eps, norm, clip)
         rows = () if spec is None else (batched_spec(spec, _reference(values)),)
         return self._request(values, spec is not None, sides), values, rows
+
+    def _margin_rows(self, x: Tensor | Region, labels: Tensor, num_classes: int | None) -> Tensor:
+        rows = margin_spec(labels, self._outputs() if num_classes is None else num_classes)
+        center = x.center if isinstance(x, Region) else x
+        if isinstance(center, Tensor) and center.shape[:1] != labels.shape:
+            raise RegionError(f"there are {len(labels)} labels for an input of shape {tuple(center.shape)}")
+        return rows
 
     def _fitting_plan(self, request: Request, values: tuple[Tensor | Region, ...]) -> Plan:
         plan = self._plan(request)

@@ -52,13 +52,18 @@ class InPlace:
     def __init__(self, graph: fx.Graph) -> None:
         self.position = {node: i for i, node in enumerate(graph.nodes)}
         self.owner: dict[fx.Node, fx.Node] = {}  # the node whose memory a node shares
+        self.tensor: dict[fx.Node, fx.Node] = {}  # the node whose very tensor it is: a write returns its operand
         state: dict[str, fx.Node] = {}  # every reader of a weight or constant shares its memory
         for node in graph.nodes:
             if node.op == "get_attr":
-                self.owner[node] = state.setdefault(str(node.target), node)
+                self.owner[node] = self.tensor[node] = state.setdefault(str(node.target), node)
                 continue
-            shares = node.args and isinstance(node.args[0], fx.Node) and (writes(node) or _may_view(node))
-            self.owner[node] = self.owner[node.args[0]] if shares else node
+            self.owner[node] = self.tensor[node] = node
+            if node.args and isinstance(operand := node.args[0], fx.Node):
+                if writes(node):
+                    self.tensor[node] = self.tensor[operand]
+                if writes(node) or _may_view(node):
+                    self.owner[node] = self.owner[operand]
 
     def to_state(self, node: fx.Node) -> bool:
         """Whether the node changes a buffer or parameter of the model (and nothing else reads the result)."""
@@ -77,18 +82,23 @@ class InPlace:
             )
         return True
 
-    def operand(self, node: fx.Node) -> fx.Node | None:
-        """The node whose later readers must read `node` instead, if `node` writes in place."""
+    def overwritten(self, node: fx.Node) -> list[fx.Node]:
+        """The nodes whose later readers must read `node` instead, if `node` writes in place: its operand, and what
+        was written to that tensor before."""
         if not writes(node) or not isinstance(node.args[0], fx.Node):
-            return None
-        overwritten = node.args[0]
+            return []
+        earlier = []
         for other, owner in self.owner.items():
-            if owner is self.owner[node] and other not in (node, overwritten) and self._read_after(other, node):
+            if other is node or owner is not self.owner[node]:
+                continue
+            if self.tensor[other] is self.tensor[node]:
+                earlier += [other] if self.position[other] < self.position[node] else []
+            elif self._read_after(other, node):
                 raise CaptureError(
                     f"{describe(node)} writes in place, and `{other.name}`, which shares its memory, is read later; "
                     "use the form that returns a new tensor"
                 )
-        return overwritten
+        return earlier
 
     def _read_after(self, other: fx.Node, write: fx.Node, made_later_too: bool = False) -> bool:
         if self.position[other] > self.position[write] and not made_later_too:

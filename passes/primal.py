@@ -55,7 +55,7 @@ def canonicalize(module: fx.GraphModule) -> fx.GraphModule:
             calls.added(graph.output(values), node).meta["structure"] = structure
             continue
         calls.copy(node, copies)
-        if (overwritten := writes.operand(node)) is not None:
+        for overwritten in writes.overwritten(node):
             copies[overwritten] = copies[node]
     canonical = rebuilt(module, graph)
     canonical.meta["structure"] = graph.output_node().meta["structure"]

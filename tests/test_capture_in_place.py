@@ -28,6 +28,13 @@ def relu_method(self: Any, x: Tensor) -> Tensor:
     return y + self.fc2(y)
 
 
+def one_after_the_other(self: Any, x: Tensor) -> Tensor:
+    y = self.fc1(x)
+    y.clamp_(-1, 1).mul_(2)
+    z = y.add_(1)
+    return y + self.fc2(z.sigmoid_())
+
+
 def inplace_flag_then_reuse(self: Any, x: Tensor) -> Tensor:
     y = self.fc1(x)
     z = F.relu(y, inplace=True)
@@ -74,8 +81,8 @@ def chained(self: Any, x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize(
     "forward",
-    [iadd_with_a_second_name, relu_method, inplace_flag_then_reuse, written_after_it_was_read, several_operators,
-     the_input_itself, kept_in_a_dict, own_copy, chained],
+    [iadd_with_a_second_name, relu_method, one_after_the_other, inplace_flag_then_reuse, written_after_it_was_read,
+     several_operators, the_input_itself, kept_in_a_dict, own_copy, chained],
 )  # fmt: skip
 def test_writes_are_followed(networks: ModuleType, forward: Callable) -> None:
     networks.assert_captured(networks.net(forward), torch.randn(4, 3, dtype=torch.double))
