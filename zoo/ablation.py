@@ -4,19 +4,19 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
-import boundgraph
-from zoo import checkpoint, commands, data
+from zoo import checkpoint, commands, data, verification
 from zoo.errors import ZooError
 from zoo.recipes import settings
 from zoo.records import read_history, seconds_of
 from zoo.runs import Job, job, report_failures, run_all, same_run, unfinished
-from zoo.tally import errors_on
 from zoo.terminal import application, typer, user_errors
+from zoo.verification import MISCLASSIFIED, VERIFIED
 
 app = application()
 Option = typer.Option
 
 INGREDIENTS = "ingredients.json"
+BOUNDS = ("ibp", "crown-ibp")  # of every row, whatever it was trained with: else rows would differ by their bounds
 FORMAT = "it needs [[run]] tables, each with a name and settings, and may have a recipe and a table [settings] for all"
 
 
@@ -40,7 +40,9 @@ def main(
         failures = run_all([one for _, _, one in named], lambda one: [one.training], is_finished)
         rows = [outcome(name, changed, one) for name, changed, one in named if is_finished(one)]
         if rows:
-            checkpoint.write_json(folder / INGREDIENTS, rows)
+            named_as = file.name if file.is_absolute() else file.as_posix()  # without the folders of the machine
+            about = {"file": named_as, "bounds": BOUNDS, "dtype": "float64", "environment": checkpoint.environment()}
+            checkpoint.write_json(folder / INGREDIENTS, about | {"rows": rows})
             print("\n".join(map(_line, rows)), folder / INGREDIENTS, sep="\n")
     report_failures(failures)
 
@@ -62,23 +64,27 @@ def plan(file: Path, out: Path, data_dir: Path | None) -> list[tuple[str, dict[s
     shared = _settings(file, content.get("settings", {}))
     shared |= _settings(file, {"recipe": content["recipe"]}) if "recipe" in content else {}
     shared |= {"data_dir": str(data_dir)} if data_dir is not None else {}
-    named = []
-    for number, row in enumerate(runs):
+    named: dict[str, tuple[str, dict[str, Any], Job]] = {}
+    for row in runs:
         if not isinstance(row, dict) or not isinstance(row.get("name"), str):
             raise ZooError(f"{file}: {FORMAT}")
         changed = _settings(file, {name: value for name, value in row.items() if name != "name"})
         given = shared | changed
+        if "out" in given:
+            raise ZooError(f"{file}: {row['name']}: out cannot be set; --out is the folder of all runs")
         try:
-            seed = commands.resolved(given).seed
-            one = job(given | {"out": str(out / f"{number:02}-{_slug(row['name'])}-seed{seed}")})
+            folder = f"{_slug(row['name'])}-seed{commands.resolved(given).seed}"
+            one = job(given | {"out": str(out / folder)})
         except ZooError as error:
             raise ZooError(f"{file}: {row['name']}: {error}") from error
         if not one.config.held_out:
             raise ZooError(
                 f"{file}: {row['name']} holds no images out to compare on; add held-out = 5000 to its settings"
             )
-        named.append((row["name"], changed, one))
-    return named
+        if folder in named:
+            raise ZooError(f"{file}: {row['name']} and {named[folder][0]} would both write into {one.out}")
+        named[folder] = row["name"], changed, one
+    return list(named.values())
 
 
 def is_finished(one: Job) -> bool:
@@ -91,7 +97,7 @@ def is_finished(one: Job) -> bool:
 
 
 def outcome(name: str, changed: dict[str, Any], one: Job) -> dict[str, Any]:
-    """Errors of a finished run on the images held out, by the bound that its training ends with.
+    """Errors of a finished run on the images held out, by the best of the same bounds for all runs, in float64.
 
     Raises:
         ZooError: (a ValueError) the run left no weights or no metrics, or the data set cannot be read.
@@ -99,15 +105,22 @@ def outcome(name: str, changed: dict[str, Any], one: Job) -> dict[str, Any]:
     _, model, *_ = checkpoint.load_model(one.out / "final.pt")
     dataset = data.load(one.config.dataset, one.config.data_dir).hold_out(one.config.held_out)
     assert dataset.validation is not None
-    beta = one.config.beta(one.config.eps)
-    bounded = boundgraph.compile(model, method="crown-ibp" if beta else "ibp")
-    tallies = {eps: errors_on(bounded, dataset.validation, eps=eps, beta=beta) for eps in one.config.radii}
+    verified, standard, examples = {}, 0.0, one.config.held_out
+    for eps in one.config.radii:
+        stages = verification.choose(BOUNDS)
+        letters = verification.verify(model, dataset.validation, eps=eps, attack=None, stages=stages).letters
+        verified[f"{eps:g}"] = sum(letter not in VERIFIED for letter in letters) / examples
+        standard = letters.count(MISCLASSIFIED) / examples
     return {
         "name": name,
         "settings": changed,
-        "verified": {f"{eps:g}": tally.verified_error for eps, tally in tallies.items()},
-        "standard": next(iter(tallies.values())).standard_error,
+        "verified": verified,
+        "standard": standard,
         "split": "validation",
+        "examples": examples,
+        "model": one.config.model,
+        "dataset": one.config.dataset,
+        "seed": one.config.seed,
         "epochs": one.config.epochs,
         "minutes": sum(map(seconds_of, read_history(one.out))) / 60,
     }

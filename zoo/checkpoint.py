@@ -6,6 +6,7 @@ import os
 import platform
 import random
 import subprocess
+import tempfile
 from collections.abc import Callable, Collection
 from dataclasses import asdict
 from importlib import metadata
@@ -37,6 +38,17 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
+
+
+def require_writable(path: Path) -> None:
+    """Make the folder of a file that is to be written, and fail now where it cannot be.
+
+    Raises:
+        OSError: the folder cannot be made or written to.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path.parent):
+        pass
 
 
 def write_json(path: Path, content: Any) -> None:

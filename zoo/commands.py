@@ -10,6 +10,7 @@ from zoo import losses
 from zoo.config import (
     DEFAULT_DATASET,
     DEFAULT_METHOD,
+    OF_THE_MACHINE,
     PRESETS,
     SETTINGS,
     TrainingConfig,
@@ -19,9 +20,6 @@ from zoo.config import (
 )
 from zoo.errors import ZooError
 from zoo.recipes import read_recipe
-
-# where a run happens, not what it does
-OF_THE_MACHINE = frozenset({"data_dir", "out", "device", "tensorboard"})
 
 
 class _Parser(argparse.ArgumentParser):
@@ -70,6 +68,19 @@ def to_reproduce(config: TrainingConfig) -> dict[str, Any]:
     Raises:
         ZooError: (a ValueError) the recipe is gone, or is now one that the configuration cannot come from.
     """
+    given = _differing(config)
+    if differences := _unlike(config, resolved(given)):
+        raise ZooError(f"no flags for the recipe {config.recipe} give {', '.join(differences)} any more")
+    return given
+
+
+def _unlike(config: TrainingConfig, other: TrainingConfig) -> list[str]:
+    theirs = asdict(other)
+    compared = {name: value for name, value in asdict(config).items() if name not in OF_THE_MACHINE}
+    return [f"{flag(name)} {value}" for name, value in compared.items() if theirs[name] != value]
+
+
+def _differing(config: TrainingConfig) -> dict[str, Any]:
     recipe = _recipe({"recipe": config.recipe} if config.recipe else {})
     usual = {"dataset": recipe.get("dataset", DEFAULT_DATASET), "method": recipe.get("method", DEFAULT_METHOD)}
     own = {field.name: field.default for field in fields(config) if field.default is not MISSING}
@@ -86,8 +97,6 @@ def _recipe(given: dict[str, Any]) -> dict[str, Any]:
     return read_recipe(given["recipe"]) if given.get("recipe") else {}
 
 
-def evaluation(run: Path, radii: Sequence[float] = (), methods: Sequence[str] = ()) -> list[str]:
+def evaluation(run: Path, told: Sequence[str] = ()) -> list[str]:
     """Arguments of `zoo.evaluate` for the weights that a run came to; the result stands beside them."""
-    chosen = [argument for eps in radii for argument in ("--eps", str(eps))]
-    chosen += [argument for method in methods for argument in ("--method", method)]
-    return [str(run / "final.pt"), *chosen, "--json", str(run / "result.json")]
+    return [str(run / "final.pt"), *told, "--json", str(run / "result.json")]

@@ -10,6 +10,8 @@ from zoo import data, losses, models
 from zoo.errors import ZooError
 
 CLIP = (0.0, 1.0)  # every data set's pixels lie in this range
+SEEDS = 2**32  # NumPy takes no more
+OF_THE_MACHINE = frozenset({"data_dir", "out", "device", "tensorboard"})  # where a run happens, not what it does
 SCHEDULES = {"linear": LinearSchedule, "smoothed": SmoothedSchedule}
 
 
@@ -99,6 +101,10 @@ class TrainingConfig:
             _require(getattr(self, name) >= 0, f"{flag(name)} must not be negative, not {getattr(self, name)}")
         for name in ("kappa_start", "kappa_final", "beta_start", "beta_final", "alpha"):
             _require(0 <= getattr(self, name) <= 1, f"{flag(name)} must lie in [0, 1], not {getattr(self, name)}")
+        _require(self.seed < SEEDS, f"--seed must be less than 2**32, not {self.seed}")
+        side = models.INPUT_SHAPES[self.dataset][-1]
+        _require(self.padding < side, f"--padding {self.padding} shifts images of {side} pixels out of sight")
+        _require(self.out != "", "--out must name a folder")
         _require(0 < self.ratio <= 1, f"--ratio must lie in (0, 1], not {self.ratio}")
         _require(self.threads is None or self.threads > 0, f"--threads must be positive, not {self.threads}")
         for name in sorted(losses.NEUTRAL.keys() - losses.METHODS[self.method].takes):
@@ -108,9 +114,9 @@ class TrainingConfig:
         _require(self.method != "natural" or not self.regularizer, "--regularizer is about bounds; natural has none")
         _require(self.activation == "ramp" or self.ceiling == 1, "--ceiling is for --activation ramp; relu has none")
         _require(
-            self.warmup + self.ramp <= self.epochs,
-            f"eps would never reach {self.eps:g}: --warmup {self.warmup} and --ramp {self.ramp} "
-            f"take more than --epochs {self.epochs}",
+            self.warmup + self.ramp <= self.epochs and self.warmup < self.epochs,
+            f"eps would never reach {self.eps:g}: --epochs {self.epochs} end within --warmup {self.warmup} and "
+            f"--ramp {self.ramp}",
         )
         if self.ceiling_from_data:
             _require(self.activation == "ramp", "--ceiling-from-data is for --activation ramp; relu has no ceilings")
@@ -235,7 +241,7 @@ def conflicts(ours: TrainingConfig, theirs: TrainingConfig) -> list[str]:
     """Settings in which two runs differ such that one cannot continue the other, as readable phrases."""
     mine, other = asdict(ours), asdict(theirs)
     # What does not change the course of training, and its length, may differ.
-    compared = mine.keys() - {"epochs", "data_dir", "threads", "out", "device", "eval_eps", "recipe", "tensorboard"}
+    compared = mine.keys() - OF_THE_MACHINE - {"epochs", "threads", "eval_eps", "recipe"}
     return [f"{flag(name)} {other[name]}, not {mine[name]}" for name in sorted(compared) if mine[name] != other[name]]
 
 
@@ -249,6 +255,7 @@ def _numbers(name: str, text: str) -> list[float]:
         numbers = [float(part) for part in text.split(",") if part.strip()]
     except ValueError as error:
         raise ZooError(f"{flag(name)} must be numbers with commas between them, not {text!r}") from error
+    _require(bool(numbers) or not text.strip(), f"{flag(name)} must be numbers with commas between them, not {text!r}")
     _require(
         all(0 <= number < math.inf for number in numbers), f"{flag(name)} must be finite, not negative, not {text!r}"
     )

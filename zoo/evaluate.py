@@ -1,5 +1,6 @@
 """`python -m zoo.evaluate CHECKPOINT`: standard, PGD and verified error of a trained model."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Annotated, Any
 import torch
 
 from zoo import checkpoint, data, results, weights
+from zoo.config import SEEDS
 from zoo.distributed import device_of
 from zoo.errors import ZooError
 from zoo.state import set_threads
@@ -38,7 +40,7 @@ def main(
     steps: Annotated[int, Option(min=1, help="PGD steps per restart.")] = STEPS,
     restarts: Annotated[int, Option(min=1, help="PGD restarts from random points.")] = RESTARTS,
     step_size: Annotated[float | None, Option(min=0, help="First PGD step.  [default: 4 eps / steps]")] = None,
-    seed: Annotated[int, Option(min=0, help="Of the random starting points.")] = 0,
+    seed: Annotated[int, Option(min=0, max=SEEDS - 1, help="Of the random starting points.")] = 0,
     dtype: Annotated[str, Option(help="float64, or float32 for a quick look.")] = "float64",
     threads: Annotated[int | None, Option(min=1, help="CPU threads.  [default: as in training]")] = None,
     device: Annotated[str, Option(help="cpu, cuda, ...; auto takes a GPU with CUDA where there is one.")] = "auto",
@@ -57,10 +59,11 @@ def main(
         trained = weights.open_trained(source)
         set_threads(threads if threads is not None else trained.config.threads)
         test = test_split(trained, data_dir).first(limit)
-        radii = eps or trained.config.radii
+        radii = list(dict.fromkeys(eps or trained.config.radii))
+        require_finite(radii)
         attacks = [attack_on(radius, steps, restarts, step_size, seed) for radius in radii]
         if json is not None:
-            json.parent.mkdir(parents=True, exist_ok=True)  # a bad path is better known before the work than after
+            checkpoint.require_writable(json)  # better known before the work than after
         found = evaluate(
             trained,
             test,
@@ -120,6 +123,16 @@ def evaluate(
         "dtype": dtype,
         "evaluations": evaluations,
     }
+
+
+def require_finite(radii: Sequence[float]) -> None:
+    """Refuse radii of which no ball can be made, before the first is evaluated.
+
+    Raises:
+        ZooError: (a ValueError) one is infinite or NaN.
+    """
+    if infinite := [eps for eps in radii if not math.isfinite(eps)]:
+        raise ZooError(f"--eps must be finite, not {infinite[0]}")
 
 
 def test_split(trained: checkpoint.Trained, data_dir: str | None) -> data.Split:

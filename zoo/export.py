@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from zoo import results, weights
 from zoo.checkpoint import Trained
 from zoo.errors import ZooError
-from zoo.evaluate import attack_on, evaluate, test_split
+from zoo.evaluate import attack_on, evaluate, require_finite, test_split
 from zoo.records import damaged, read_result
 from zoo.state import set_threads
 from zoo.terminal import application, typer, user_errors
@@ -57,7 +57,8 @@ def main(
         if evaluated is not None:
             found = stored_results(evaluated, trained)
         else:
-            radii = eps or trained.config.radii
+            radii = list(dict.fromkeys(eps or trained.config.radii))
+            require_finite(radii)
             attacks, stages = [(radius, attack_on(radius)) for radius in radii], choose(method or ())
             found = evaluate(trained, test_split(trained, data_dir), attacks, stages=stages)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,11 +2,13 @@
 
 import statistics
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import zoo
 from zoo.errors import ZooError
 from zoo.records import Evaluation, Result
+
+T = TypeVar("T")
 
 SMALL = {"mnist": 10, "fashion-mnist": 10, "cifar10": 9}  # how many small models come before the medium ones
 FAMILIES = ("small", "medium")
@@ -70,23 +72,38 @@ def spread(errors: Sequence[float]) -> dict[str, float]:
     }
 
 
+def comparable(rows: Iterable[tuple[Any, str, T]]) -> dict[str, list[T]]:
+    """Of things with a key and a method, by method those whose key all methods have, in the order of their keys.
+
+    A spread over other models for one method than for another would compare models, not methods.
+    """
+    found: dict[Any, dict[str, T]] = {}
+    for key, method, thing in rows:
+        found.setdefault(key, {})[method] = thing
+    methods = dict.fromkeys(method for own in found.values() for method in own)
+    whole = [own for own in found.values() if len(own) == len(methods)]
+    return {method: [own[method] for own in whole] for method in methods} if whole else {}
+
+
 def summarize(results: Iterable[Result]) -> list[dict[str, Any]]:
-    """Spread of standard and verified errors over the runs of each method and radius.
+    """Spread of standard and verified errors per method and radius, over the models and seeds that all methods have.
 
     Raises:
         ZooError: (a ValueError) a result lacks a field.
     """
-    groups: dict[tuple[str, float], list[Evaluation]] = {}
+    groups: dict[float, list[tuple[Any, str, Evaluation]]] = {}
     for result in results:
+        key, method = (result.setting("model"), result.setting("seed")), result.setting("method", str)
         for evaluation in result.evaluations:
-            groups.setdefault((result.setting("method", str), evaluation.eps), []).append(evaluation)
+            groups.setdefault(evaluation.eps, []).append((key, method, evaluation))
     return [
         {
             "method": method,
             "eps": eps,
-            "runs": len(group),
-            "standard": spread([evaluation.standard for evaluation in group]),
-            "verified": spread([evaluation.verified for evaluation in group]),
+            "runs": len(own),
+            "standard": spread([evaluation.standard for evaluation in own]),
+            "verified": spread([evaluation.verified for evaluation in own]),
         }
-        for (method, eps), group in groups.items()
+        for eps, rows in groups.items()
+        for method, own in comparable(rows).items()
     ]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from zoo import families, losses, markdown, reproduction
+from zoo.errors import ZooError
 from zoo.records import Evaluation, Result
 
 ABOUT = (
@@ -11,6 +12,7 @@ ABOUT = (
     "paper reports it. The ramp is the number of epochs in which the radius grows."
 )
 Runs = list[tuple[Evaluation, Result]]
+Figures = tuple[float, float, float]  # standard and verified error, minutes
 
 
 class Group(NamedTuple):
@@ -29,7 +31,11 @@ class Group(NamedTuple):
 
 
 def tables(sweeps: dict[str, list[Result]]) -> list[str]:
-    """A table per sweep, data set, radius and schedule, then the commands that repeat the sweeps."""
+    """A table per sweep, data set, radius and schedule, then the commands that repeat the sweeps.
+
+    Raises:
+        ZooError: (a ValueError) two runs would have the same place in a table.
+    """
     groups: dict[Group, Runs] = {}
     for sweep, results in sweeps.items():
         for result in results:
@@ -46,18 +52,20 @@ def tables(sweeps: dict[str, list[Result]]) -> list[str]:
 def _table(runs: Runs) -> str:
     methods = sorted({_method(result) for _, result in runs}, key=list(losses.METHODS).index)
     several = len({result.setting("seed") for _, result in runs}) > 1
-    found: dict[str, dict[str, tuple[float, float, float]]] = {}  # by row and method
+    found: dict[tuple[str, str], Figures] = {}  # by row and method
     for evaluation, result in sorted(runs, key=lambda run: _place(run[1])):
         seed = f", seed {result.setting('seed')}" if several else ""
-        figures = evaluation.standard, evaluation.verified, result.seconds / 60
-        found.setdefault(f"`{result.setting('model', str)}`{seed}", {})[_method(result)] = figures
-    rows = [(name, *(cell for method in methods for cell in _cells(own.get(method)))) for name, own in found.items()]
-    whole = [own for own in found.values() if len(own) == len(methods)]  # else methods would differ by their models
+        place = f"`{result.setting('model', str)}`{seed}", _method(result)
+        if place in found:
+            raise ZooError(f"{result.path} has the model, method, seed and schedule of another run of its sweep")
+        found[place] = evaluation.standard, evaluation.verified, result.seconds / 60
+    names = dict.fromkeys(name for name, _ in found)
+    rows = [(name, *(cell for method in methods for cell in _cells(found.get((name, method))))) for name in names]
+    whole = families.comparable((name, method, figures) for (name, method), figures in found.items())
     for statistic in ("min", "median", "max") if whole else ():
         cells: list[str] = []
         for method in methods:
-            kinds = zip(*(own[method] for own in whole), strict=True)
-            cells += _cells([families.spread(kind)[statistic] for kind in kinds])
+            cells += _cells([families.spread(kind)[statistic] for kind in zip(*whole[method], strict=True)])
         rows.append((statistic, *cells))
     head = ("model", *(f"{method}, {kind}" for method in methods for kind in ("standard", "verified", "minutes")))
     return markdown.table(head, rows, words=1)

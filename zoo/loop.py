@@ -37,8 +37,7 @@ def train(run: Run, display: Display) -> None:
     if run.world.leads:
         run.config.directory.mkdir(parents=True, exist_ok=True)
         _remove_outdated(run)
-        settings = {"config": asdict(run.config), "environment": checkpoint.environment()}
-        checkpoint.write_json(run.config.directory / "config.json", settings)
+        _write_settings(run)
         _write_metrics(run)
     events = EventWriter(run.config.directory) if run.config.tensorboard and run.world.leads else None
     while run.epoch < run.config.epochs:
@@ -51,6 +50,13 @@ def train(run: Run, display: Display) -> None:
     if events is not None:
         events.close()
     finish(run)
+
+
+def _write_settings(run: Run) -> None:
+    """What the run is and where it happens, unless nothing happens any more: then the file says where it did."""
+    path = run.config.directory / "config.json"
+    if run.epoch < run.config.epochs or not path.is_file():
+        checkpoint.write_json(path, {"config": asdict(run.config), "environment": checkpoint.environment()})
 
 
 def _remove_outdated(run: Run) -> None:

@@ -13,6 +13,7 @@ from zoo.errors import ZooError
 from zoo.recipes import typed
 
 RESULT = "result.json"
+ATTACK = {"steps", "restarts", "step_size", "seed"}
 REQUIRED = {setting.name for setting in fields(TrainingConfig) if setting.default is MISSING}
 OPTIONAL = {setting.name for setting in fields(TrainingConfig) if NoneType in get_args(setting.type)}
 
@@ -25,6 +26,7 @@ class Evaluation(NamedTuple):
     pgd: float | None  # None where no attack was run
     verified: float
     bounds: tuple[str, ...] = ()  # those that were computed
+    attack: dict[str, Any] | None = None  # settings of PGD, as far as they are stored
 
 
 class Result(NamedTuple):
@@ -69,12 +71,17 @@ class Result(NamedTuple):
 
     @property
     def examples(self) -> int:
-        return part(self._evaluation, "examples", int, self.path)
+        return part(self.content, "examples", int, self.path)
 
     @property
     def dtype(self) -> str:
         """Of the certificates."""
-        return part(self._evaluation, "dtype", str, self.path)
+        return part(self.content, "dtype", str, self.path)
+
+    @property
+    def epochs(self) -> int:
+        """Of training, up to the weights evaluated."""
+        return part(self.content, "epochs", int, self.path)
 
     @property
     def evaluations(self) -> list[Evaluation]:
@@ -84,9 +91,7 @@ class Result(NamedTuple):
             ZooError: (a ValueError) a figure is missing, or the figures contradict each other: standard error <= PGD
                 error <= verified error holds for every network.
         """
-        return [
-            self._one(row) for row in part(self._evaluation, "evaluations", list, self.path) if isinstance(row, dict)
-        ]
+        return [self._one(row) for row in part(self.content, "evaluations", list, self.path)]
 
     def require_whole(self) -> None:
         """Refuse what a page or weights should not carry.
@@ -97,8 +102,18 @@ class Result(NamedTuple):
         dataset = self.setting("dataset", str)
         if self.examples != data.TEST_IMAGES.get(dataset):
             raise ZooError(f"{self.path} is about {self.examples} examples, not the whole test set of {dataset}")
-        if self.dtype.removeprefix("torch.") != "float64":
+        if self.dtype != "float64":
             raise ZooError(f"{self.path} has certificates in {self.dtype}; only those in float64 are kept")
+
+    def require_finished(self) -> None:
+        """Refuse weights that the run did not come to.
+
+        Raises:
+            ZooError: (a ValueError) they are those of an earlier epoch, and the run was not to choose its best.
+        """
+        config = self.configuration
+        if config.choose == "last" and self.epochs != config.epochs:
+            raise ZooError(f"{self.path} is about weights after {self.epochs} of {config.epochs} epochs")
 
     def setting(self, name: str, kind: type = object) -> Any:
         """A setting of the training.
@@ -108,12 +123,10 @@ class Result(NamedTuple):
         """
         return part(self.config, name, kind, self.path)
 
-    @property
-    def _evaluation(self) -> dict[str, Any]:
-        """The fields of the evaluation, which may also stand beside those of the training."""
-        return part(self.content, "evaluation", dict, self.path) if "evaluation" in self.content else self.content
+    def _one(self, row: Any) -> Evaluation:
+        if not isinstance(row, dict):
+            raise damaged(self.path, f"it has {row!r:.40} among the evaluations")
 
-    def _one(self, row: dict[str, Any]) -> Evaluation:
         def error(kind: str) -> float:
             return part(part(row, kind, dict, self.path), "error", float, self.path)
 
@@ -123,6 +136,7 @@ class Result(NamedTuple):
             pgd=error("pgd") if row.get("pgd") else None,
             verified=error("verified"),
             bounds=tuple(part(row["verified"], "by", dict, self.path)) if "by" in row["verified"] else (),
+            attack=_attack(row.get("pgd") or {}),
         )
         attacked = found.standard if found.pgd is None else found.pgd
         if not 0 <= found.standard <= attacked <= found.verified <= 1:
@@ -131,6 +145,10 @@ class Result(NamedTuple):
                 f"PGD error {attacked:g} and verified error {found.verified:g} must lie in [0, 1] and not fall"
             )
         return found
+
+
+def _attack(row: dict[str, Any]) -> dict[str, Any] | None:
+    return {name: row[name] for name in ATTACK} if row.keys() >= ATTACK else None
 
 
 def read_result(path: Path) -> Result:
@@ -184,6 +202,8 @@ def read_history(run: Path) -> list[dict[str, Any]]:
         ) from error
     except ValueError as error:
         raise ZooError(f"cannot read {path}: {error}") from error
+    if not all(isinstance(record, dict) for record in records):
+        raise damaged(path, "its lines are to be the records of epochs")
     if not records:
         raise ZooError(f"{path} has no finished epoch yet")
     return records

@@ -1,6 +1,5 @@
 """`python -m zoo.report RESULTS_DIR --out docs/results.md`: the page of results, from what evaluations stored."""
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -8,13 +7,14 @@ from typing import Annotated, Any
 
 import torch
 
-from zoo import commands, family_tables, markdown, recipes, reproduction
+from zoo import ablation_table, family_tables, markdown, recipes, reproduction
 from zoo.ablation import INGREDIENTS
-from zoo.checkpoint import build_model, write_json
+from zoo.checkpoint import build_model, load_model, write_json
 from zoo.errors import ZooError
 from zoo.published import published
 from zoo.records import RESULT, Evaluation, Result, read_history, read_result, seconds_of
 from zoo.terminal import application, typer, user_errors
+from zoo.weights import digest
 
 app = application()
 Option = typer.Option
@@ -51,8 +51,7 @@ def main(
     with user_errors():
         if check and add:
             raise ZooError("--check writes nothing, so it does not go with --add")
-        for source in add:
-            store(source, results)
+        store(add, results)
         text = page(results, out)
         if not check:
             out.write_text(text, encoding="utf-8")
@@ -62,33 +61,55 @@ def main(
             raise typer.Exit(1)
 
 
-def store(source: Path, results: Path) -> None:
-    """Copy the result of a run directory into a folder of results, or those of a sweep into a folder below it.
+def store(sources: Sequence[Path], results: Path) -> None:
+    """Copy the results of run directories into a folder of results, and those of sweeps into folders below it; all of
+    them, or none where one is refused.
 
     Raises:
-        ZooError: (a ValueError) there is no result in the directory.
+        ZooError: (a ValueError) there is no result in a directory, or one that the page would refuse or that is not
+            about the weights the run came to; or two would have the same place.
     """
-    source = source.resolve()
-    found = [source / RESULT] if (source / RESULT).is_file() else sorted(source.glob(f"*/{RESULT}"))
-    if not found:
-        raise ZooError(f"no {RESULT} in {source} or in the folders in it; `python -m zoo.evaluate --json` writes one")
-    folder = results if found[0].parent == source else results / source.name
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in found:
-        result = read_result(path)
-        if not RUN.fullmatch(result.name):
-            raise ZooError(f"{path.parent} must be named like a run, NAME-seed0, to be stored under its name")
-        run = f"runs/{result.name}" if folder == results else f"runs/{source.name}/{result.name}"
-        recipe = result.config.get("recipe")  # a file on that machine repeats nothing: its settings do
-        elsewhere = {"data_dir": reproduction.DATA, "out": run, "recipe": recipe if recipe in recipes.names() else None}
-        about: dict[str, Any] = {"config": result.config | elsewhere}
-        if (settings := path.with_name("config.json")).is_file():
-            about["training_environment"] = read_result(settings).environment
-        if "seconds" not in result.content:
-            about["seconds"] = sum(map(seconds_of, read_history(path.parent)))
-        if "checkpoint" in result.content:
-            about["checkpoint"] = f"{run}/final.pt"
-        write_json(folder / f"{result.name}.json", result.content | about)
+    kept: dict[Path, dict[str, Any]] = {}
+    for source in map(Path.resolve, sources):
+        found = [source / RESULT] if (source / RESULT).is_file() else sorted(source.glob(f"*/{RESULT}"))
+        if not found:
+            raise ZooError(
+                f"no {RESULT} in {source} or in the folders in it; `python -m zoo.evaluate --json` writes one"
+            )
+        for path in found:
+            place = Path(path.parent.name) if path.parent == source else Path(source.name, path.parent.name)
+            target = results / place.parent / f"{place.name}.json"
+            if target in kept:
+                raise ZooError(f"two results would be stored as {target}: that of {path.parent} is the second")
+            kept[target] = _portable(path, Path("runs") / place)
+    for target, content in kept.items():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_json(target, content)
+
+
+def _portable(path: Path, run: Path) -> dict[str, Any]:
+    """The content of a result, without the paths of the machine it comes from."""
+    result = read_result(path)
+    if not RUN.fullmatch(result.name):
+        raise ZooError(f"{path.parent} must be named like a run, NAME-seed0, to be stored under its name")
+    result.require_whole()
+    result.require_finished()
+    if not result.evaluations:
+        raise ZooError(f"{path} holds no evaluation")
+    final = path.with_name("final.pt")
+    if final.is_file() and digest(load_model(final).model) != result.weights:
+        raise ZooError(f"{path} is about other weights than {final}; evaluate that")
+    elsewhere: dict[str, Any] = {"data_dir": reproduction.DATA, "out": str(run)}
+    if result.config.get("recipe") not in recipes.names():
+        elsewhere["recipe"] = None  # a file on that machine repeats nothing: its settings do
+    about: dict[str, Any] = {"config": result.config | elsewhere}
+    if (settings := path.with_name("config.json")).is_file():
+        about["training_environment"] = read_result(settings).environment
+    if "seconds" not in result.content:
+        about["seconds"] = sum(map(seconds_of, read_history(path.parent)))
+    if "checkpoint" in result.content:
+        about["checkpoint"] = f"{run}/final.pt"
+    return result.content | about
 
 
 def page(folder: Path, out: Path = PAGE) -> str:
@@ -109,7 +130,7 @@ def page(folder: Path, out: Path = PAGE) -> str:
     if sweeps:
         parts += family_tables.tables(sweeps)
     if (folder / INGREDIENTS).is_file():
-        parts += _ingredients(folder / INGREDIENTS)
+        parts += ablation_table.table(folder / INGREDIENTS)
     return "\n\n".join([*parts, "## Environment", _environments(everything)]) + "\n"
 
 
@@ -144,6 +165,7 @@ def read_all(folder: Path) -> list[Result]:
     results = [read_result(path) for path in sorted(folder.glob("*.json")) if RUN.fullmatch(path.stem)]
     for result in results:
         result.require_whole()
+        result.require_finished()
     return results
 
 
@@ -181,37 +203,6 @@ def parameters(result: Result) -> int:
     """Number of parameters of the model of a run."""
     with torch.device("meta"):  # sizes without memory
         return sum(parameter.numel() for parameter in build_model(result.configuration).parameters())
-
-
-def _ingredients(path: Path) -> list[str]:
-    """What single settings are worth."""
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-        radii = sorted({eps for row in rows for eps in row["verified"]}, key=float)
-        body = [
-            (
-                row["name"],
-                f"`{settings}`" if (settings := " ".join(commands.flags(row["settings"]))) else "",
-                markdown.percent(row["standard"]),
-                *(markdown.percent(row["verified"].get(eps)) for eps in radii),
-                str(row["epochs"]),
-                markdown.minutes(row["minutes"]),
-            )
-            for row in rows
-        ]
-        splits = {row["split"] for row in rows}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ZooError(f"{path} is not what `python -m zoo.ablation` writes: {error!r}") from error
-    if splits != {"validation"}:
-        raise ZooError(
-            f"{path} has figures of {', '.join(map(str, splits))}: choices are made on validation images only"
-        )
-    verified = [f"verified, eps {markdown.radius(float(eps))}" for eps in radii]
-    return [
-        "## Ingredients",
-        "What each setting is worth, in percent of the training images held out: the test set has no part in it.",
-        markdown.table(("run", "settings", "standard", *verified, "epochs", "minutes"), body),
-    ]
 
 
 def _environments(results: Iterable[Result]) -> str:

@@ -1,12 +1,13 @@
 """The commands that repeat stored runs."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from zoo import commands, families, losses, markdown
 from zoo.config import TrainingConfig
+from zoo.evaluate import STEPS, attack_on
 from zoo.records import Result
 from zoo.sweep import OWN
 from zoo.verification import STAGES
@@ -14,25 +15,18 @@ from zoo.verification import STAGES
 DATA = "DATA"  # stands for the folder of the data sets
 
 
-class _Evaluated(NamedTuple):
-    """What an evaluation is told where it differs from what comes by itself."""
-
-    radii: list[float]
-    methods: list[str]
-
-
 def of_runs(results: Sequence[Result]) -> str:
     """Training and evaluation of runs; those that differ in nothing but the seed share a loop."""
     groups: dict[str, list[tuple[Result, TrainingConfig]]] = {}
     for result in results:
         config = result.configuration
-        key = str((_given(config, without=("seed",)), _evaluation(result, config)))
+        stem = result.name.removesuffix(f"-seed{config.seed}")
+        key = str((stem, _given(config, without=("seed",)), _evaluation(result, config)))
         groups.setdefault(key, []).append((result, config))
     lines: list[str] = []
     for group in groups.values():
         seeds = sorted(config.seed for _, config in group)
-        named_by_seed = all(result.name.endswith(f"-seed{config.seed}") for result, config in group)
-        if len(group) > 1 and len(set(seeds)) == len(seeds) and named_by_seed:
+        if len(group) > 1:
             result, config = group[0]
             name = result.name.removesuffix(f"-seed{config.seed}") + "-seed$seed"
             lines.append(f"for seed in {' '.join(map(str, seeds))}; do")
@@ -43,7 +37,7 @@ def of_runs(results: Sequence[Result]) -> str:
     return markdown.shell(lines)
 
 
-def _of_run(name: str, config: TrainingConfig, seed: int | str, evaluation: _Evaluated, indent: str = "") -> list[str]:
+def _of_run(name: str, config: TrainingConfig, seed: int | str, evaluation: list[str], indent: str = "") -> list[str]:
     given = _given(config, without=("seed",)) | {"seed": seed}
     if config.dataset != "digits":
         given["data_dir"] = DATA
@@ -52,16 +46,25 @@ def _of_run(name: str, config: TrainingConfig, seed: int | str, evaluation: _Eva
         given["out"] = str(run)
     return [
         markdown.command(["zoo.train", *commands.flags(given)], indent),
-        markdown.command(["zoo.evaluate", *commands.evaluation(run, *evaluation)], indent),
+        markdown.command(["zoo.evaluate", *commands.evaluation(run, evaluation)], indent),
     ]
 
 
-def _evaluation(result: Result, config: TrainingConfig) -> _Evaluated:
-    radii = [evaluation.eps for evaluation in result.evaluations]
-    computed = {name for evaluation in result.evaluations for name in evaluation.bounds}
+def _evaluation(result: Result, config: TrainingConfig) -> list[str]:
+    """What an evaluation is told where it differs from what comes by itself."""
+    evaluations = result.evaluations
+    radii = [one.eps for one in evaluations]
+    told = [] if radii == config.radii else [word for eps in radii for word in ("--eps", str(eps))]
+    computed = {name for one in evaluations for name in one.bounds}
     methods = list(dict.fromkeys(stage.method for stage in STAGES if stage.name in computed))
-    everything = {stage.method for stage in STAGES} <= set(methods)
-    return _Evaluated([] if radii == [config.eps] else radii, [] if everything else methods)
+    if methods and not {stage.method for stage in STAGES} <= set(methods):
+        told += [word for method in methods for word in ("--method", method)]
+    if any(stage.name in computed and not stage.by_default for stage in STAGES):
+        told.append("--thorough")
+    if evaluations and (attack := evaluations[0].attack) is not None:
+        usual = asdict(attack_on(evaluations[0].eps, steps=attack["steps"])) | {"steps": STEPS}
+        told += commands.flags({name: attack[name] for name in usual if attack[name] != usual[name]})
+    return told
 
 
 def _usual_directory(config: TrainingConfig, seed: int | str) -> Path:
@@ -70,29 +73,28 @@ def _usual_directory(config: TrainingConfig, seed: int | str) -> Path:
 
 
 def of_sweeps(sweeps: dict[str, list[Result]]) -> str:
-    """The commands of sweeps: what all runs of a command have in common stands after --.
-
-    A command per sweep, or one per method where methods differ in settings that no recipe gives them.
-    """
+    """The commands of sweeps: one for all runs of a sweep that differ in model, method and seed alone. Settings that
+    they share stand after --."""
     lines: list[str] = []
     for name, results in sweeps.items():
-        configs = [result.configuration for result in results]
-        if len({str(_shared([config])) for config in configs}) == 1:
-            lines.append(_of_sweep(name, configs))
-        else:
-            methods = sorted({config.method for config in configs}, key=list(losses.METHODS).index)
-            lines += [_of_sweep(name, [one for one in configs if one.method == method]) for method in methods]
+        groups: dict[str, list[TrainingConfig]] = {}
+        for config in sorted((result.configuration for result in results), key=_method):
+            groups.setdefault(str((config.dataset, config.recipe, _shared(config))), []).append(config)
+        lines += [_of_sweep(name, configs) for configs in groups.values()]
     return markdown.shell(lines)
 
 
-def _shared(configs: Sequence[TrainingConfig]) -> dict[str, Any]:
-    given = [_given(config, without=(*OWN, "recipe", "dataset")) for config in configs]
-    return {key: value for key, value in given[0].items() if all(other.get(key) == value for other in given)}
+def _method(config: TrainingConfig) -> int:
+    return list(losses.METHODS).index(config.method)
+
+
+def _shared(config: TrainingConfig) -> dict[str, Any]:
+    return _given(config, without=(*OWN, "recipe", "dataset"))
 
 
 def _of_sweep(name: str, configs: Sequence[TrainingConfig]) -> str:
-    shared = _shared(configs)
     first = configs[0]
+    shared = _shared(first)
     models = list(dict.fromkeys(config.model for config in configs))
     family = families.family_of(models[0], first.dataset)
     if family != families.OTHER and set(models) == set(families.members(family, first.dataset)):
@@ -100,7 +102,7 @@ def _of_sweep(name: str, configs: Sequence[TrainingConfig]) -> str:
     arguments = ["zoo.sweep", ",".join(models), "--dataset", first.dataset]
     arguments += ["--recipe", first.recipe] if first.recipe else []
     arguments += ["--data-dir", DATA] if first.dataset != "digits" else []
-    for method in sorted({config.method for config in configs}, key=list(losses.METHODS).index):
+    for method in dict.fromkeys(config.method for config in configs):  # in the order of METHODS
         arguments += ["--method", method]
     arguments += ["--seeds", ",".join(map(str, sorted({config.seed for config in configs})))]
     arguments += ["--out", f"runs/{name}"]

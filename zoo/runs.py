@@ -7,13 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from zoo import commands
+from zoo import commands, data
 from zoo.config import TrainingConfig, conflicts
 from zoo.errors import ZooError
 from zoo.records import figure, read_history, seconds_of
@@ -68,6 +68,18 @@ def same_run(config: TrainingConfig, finished: TrainingConfig) -> bool:
     )
 
 
+def require_data(jobs: Sequence[Job]) -> None:
+    """Refuse, before the first begins, runs that would each find that their images are not there.
+
+    Raises:
+        ZooError: (a ValueError) as for `data.load` and `Dataset.hold_out`.
+    """
+    for dataset, folder, count in {(one.config.dataset, one.config.data_dir, one.config.held_out) for one in jobs}:
+        images = data.load(dataset, folder)
+        if count:
+            images.hold_out(count)
+
+
 def unfinished(one: Job, error: ZooError) -> Literal[False]:
     """Say why a run whose files cannot be read is done again."""
     console.print(f"{one.name} counts as unfinished: {error}", highlight=False, markup=False, soft_wrap=True)
@@ -85,15 +97,20 @@ def run_all(
 
     Returns:
         The jobs that failed; the others go on after a failure.
+
+    Raises:
+        ZooError: (a ValueError) as for `require_data`.
     """
     failures: list[Failure] = []
     durations: dict[str, list[float]] = {}  # of the finished runs of each method, in seconds
     todo = []
     for one in jobs:
         if is_finished(one):
-            durations.setdefault(one.config.method, []).append(sum(map(seconds_of, read_history(one.out))))
+            with suppress(ZooError):  # without metrics the run is no less finished
+                durations.setdefault(one.config.method, []).append(sum(map(seconds_of, read_history(one.out))))
         else:
             todo.append(one)
+    require_data(todo)
     with _display(len(jobs), len(jobs) - len(todo)) as display, _ended_by_signals():
         for number, one in enumerate(todo):
             started = time.perf_counter()

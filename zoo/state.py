@@ -1,7 +1,7 @@
 """A training run between two epochs: how it begins, and how it goes on from a checkpoint."""
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +134,7 @@ def resume(run: Run) -> None:
     """
     path = run.last_checkpoint
     trained, content = checkpoint.load(path, needs=RESUMABLE)
-    remedy = "give another --out, or --no-resume to start afresh"
+    remedy = "give another --out; or start afresh, with --no-resume or without that file"
     if differences := conflicts(run.config, trained):
         raise ZooError(f"cannot resume: {path} was trained with {'; '.join(differences)}. Make them agree, {remedy}.")
     if content["epoch"] > run.config.epochs:
@@ -143,6 +143,8 @@ def resume(run: Run) -> None:
     run.optimizer.load_state_dict(content["optimizer"])
     run.epoch, run.history, run.seconds = content["epoch"], content["history"], content["seconds"]
     run.best = content["best"]
+    if run.epoch == run.config.epochs:  # nothing is left to train, so the record keeps what it was trained on
+        run.config = replace(run.config, threads=trained.threads, device=trained.device)
     if trained.epochs != run.config.epochs:
         _require_whole_average(run, path)
     elif content["averaged"] is not None:

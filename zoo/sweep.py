@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from zoo import commands, families
-from zoo.checkpoint import write_json
+from zoo.checkpoint import load_model, write_json
 from zoo.config import DEFAULT_DATASET
 from zoo.errors import ZooError
 from zoo.recipes import read_recipe
 from zoo.records import RESULT, read_result
 from zoo.runs import Job, job, report_failures, run_all, same_run, unfinished
 from zoo.terminal import Table, application, console, typer, user_errors
+from zoo.weights import digest
 
 app = application()
 Option = typer.Option
@@ -74,23 +75,29 @@ def plan(
 
 def steps(one: Job) -> list[list[str]]:
     """Training, then the evaluation of what it came to."""
-    return [one.training, ["zoo.evaluate", *commands.evaluation(one.out, one.config.radii)]]
+    return [one.training, ["zoo.evaluate", *commands.evaluation(one.out)]]
 
 
 def is_finished(one: Job) -> bool:
-    """Whether the run was evaluated, with the settings that it is to have; a damaged result counts as none."""
-    path = one.out / RESULT
-    if not path.is_file():
+    """Whether what the run came to, with the settings that it is to have, was evaluated, on the whole test set and at
+    all radii; a damaged file counts as none."""
+    path, final = one.out / RESULT, one.out / "final.pt"
+    if not path.is_file() or not final.is_file():
         return False
     try:
         result = read_result(path)
-        return same_run(one.config, result.configuration) and len(result.evaluations) > 0
+        result.require_whole()
+        result.require_finished()
+        radii = {evaluation.eps for evaluation in result.evaluations}
+        asked = same_run(one.config, result.configuration) and radii == set(one.config.radii)
+        return asked and result.weights == digest(load_model(final).model)
     except ZooError as error:
         return unfinished(one, error)
 
 
 def summarize(jobs: Sequence[Job], models: str) -> None:
-    """Print the spread of errors per method, and write it beside the runs."""
+    """Print the spread of errors per method, over the models and seeds that all methods have, and write it beside the
+    runs."""
     results = [read_result(one.out / RESULT) for one in jobs if is_finished(one)]
     if not results:
         console.print("no run is finished yet")
@@ -99,7 +106,8 @@ def summarize(jobs: Sequence[Job], models: str) -> None:
     about = {"models": models, "dataset": jobs[0].config.dataset, "finished": len(results), "runs": len(jobs)}
     path = jobs[0].out.parent / SUMMARY
     write_json(path, about | {"methods": methods})
-    console.print(f"\n{len(results)} of {len(jobs)} runs; errors in %:", highlight=False)
+    shared = "" if len({row["method"] for row in methods}) < 2 else ", over the models and seeds that all methods have"
+    console.print(f"\n{len(results)} of {len(jobs)} runs; errors in %{shared}:", highlight=False, soft_wrap=True)
     console.print(table(methods))
     print(path)
 

@@ -119,7 +119,7 @@ def verify(
     test: Split,
     *,
     eps: float,
-    attack: Attack,
+    attack: Attack | None,
     stages: Sequence[Stage] = choose(),
     dtype: torch.dtype = torch.float64,
     batch_size: int | None = None,
@@ -130,6 +130,7 @@ def verify(
 
     Predictions, IBP, the attack on what is left, the other stages on what is left then. Verified examples cannot be
     broken, so the attack need not try; a short one still does, with points of its own, as a check of the bounds.
+    Without an attack there are bounds alone, and what they leave is undecided.
     It is all done on the device of the images. dtype is that of all computations; images and weights are float32 and
     become float64 exactly. batch_size overrides that of every stage. With `audit` nothing is left out that could expose
     a wrong bound: broken examples are bounded too, and verified ones get the whole attack.
@@ -143,11 +144,13 @@ def verify(
     for stage in stages:
         if stage.method == "ibp":
             search.bound(stage, batch_size or stage.batch_size)
-    search.attack(attack)
+    if attack is not None:
+        search.attack(attack)
     for stage in stages:
         if stage.method != "ibp":
             search.bound(stage, batch_size or stage.batch_size)
-    search.cross_check(attack)
+    if attack is not None:
+        search.cross_check(attack)
     return Verdicts("".join(search.letters), search.seconds, search.margins)
 
 

@@ -16,14 +16,13 @@ from torch import Tensor, nn
 
 from zoo import checkpoint, recipes
 from zoo.checkpoint import Trained
-from zoo.config import TrainingConfig
+from zoo.config import OF_THE_MACHINE, TrainingConfig
 from zoo.errors import ZooError
 from zoo.records import configuration, part
 
 SHIPPED = Path(__file__).with_name("trained")
 SUFFIX = ".safetensors"
 FORMAT = "boundgraph-weights-1"
-OF_THE_MACHINE = frozenset({"data_dir", "out", "device", "threads", "tensorboard"})  # where a run happened, not what
 FIELDS = {"config": dict, "epochs": int, "weights": str}
 
 
@@ -156,7 +155,7 @@ def digest(model: nn.Module) -> str:
 
 def recipe(config: TrainingConfig) -> dict[str, Any]:
     """The settings of a run, without those that are about the machine it ran on; a recipe has a name or is none."""
-    settings = {name: value for name, value in asdict(config).items() if name not in OF_THE_MACHINE}
+    settings = {name: value for name, value in asdict(config).items() if name not in OF_THE_MACHINE | {"threads"}}
     return settings | {"recipe": config.recipe if config.recipe in recipes.names() else None}
 
 

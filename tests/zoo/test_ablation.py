@@ -27,9 +27,9 @@ def write(folder: Path, text: str) -> Path:
 def test_runs_differ_in_what_the_file_says(tmp_path: Path) -> None:
     named = ablation.plan(write(tmp_path, FILE), tmp_path / "out", None)
     assert [(name, changed, one.name) for name, changed, one in named] == [
-        ("As it is!", {}, "00-as-it-is-seed0"),
-        ("IBP alone", {"method": "ibp", "fused": False}, "01-ibp-alone-seed0"),
-        ("wide", {"batch_size": 256}, "02-wide-seed0"),
+        ("As it is!", {}, "as-it-is-seed0"),
+        ("IBP alone", {"method": "ibp", "fused": False}, "ibp-alone-seed0"),
+        ("wide", {"batch_size": 256}, "wide-seed0"),
     ]
     configs = [one.config for _, _, one in named]
     assert [(config.method, config.fused, config.batch_size) for config in configs] == [
@@ -63,6 +63,12 @@ def test_a_recipe_may_be_the_base(tmp_path: Path) -> None:
         ("[[run]]\nname = 'a'\nwarmup = 90", "parts.toml: a: eps would never reach 0.1"),
         ("[[run]]\nname = 'a'", "a holds no images out to compare on; add held-out = 5000"),
         ("[[run]", "cannot read .*parts.toml"),
+        ("settings = { held-out = 20, held_out = 30 }\n[[run]]\nname = 'a'", "parts.toml sets held_out twice"),
+        ("settings = { out = 'x' }\n[[run]]\nname = 'a'", "parts.toml: a: out cannot be set; --out is the folder"),
+        (
+            "settings = { held-out = 5 }\nrun = [{ name = 'a b' }, { name = 'A b!' }]",
+            "parts.toml: A b! and a b would both write into .*a-b-seed0",
+        ),
     ],
 )
 def test_files_that_make_no_sense(text: str, message: str, tmp_path: Path) -> None:
@@ -82,19 +88,22 @@ def test_an_ablation_of_real_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     arguments = [str(write(tmp_path, FILE)), "--out", str(tmp_path / "out")]
     result = CliRunner().invoke(ablation.app, arguments)
     assert result.exit_code == 0, result.output
-    rows = json.loads((tmp_path / "out" / "ingredients.json").read_text())
+    stored = json.loads((tmp_path / "out" / "ingredients.json").read_text())
+    assert (stored["file"], stored["bounds"], stored["dtype"]) == ("parts.toml", ["ibp", "crown-ibp"], "float64")
+    rows = stored["rows"]
     assert [row["name"] for row in rows] == ["As it is!", "IBP alone", "wide"]
     for row in rows:
         assert (row["split"], row["epochs"], row["verified"].keys()) == ("validation", 3, {"0.02", "0.1"})
+        assert (row["examples"], row["model"], row["dataset"], row["seed"]) == (300, "digits_cnn", "digits", 0)
         assert 0 < row["standard"] <= row["verified"]["0.02"] <= row["verified"]["0.1"] <= 1
         assert row["standard"] * 300 == pytest.approx(round(row["standard"] * 300))
         assert row["minutes"] > 0
     # the same as what training saw on these images after its last epoch
-    history = (tmp_path / "out" / "00-as-it-is-seed0" / "metrics.jsonl").read_text().splitlines()
+    history = (tmp_path / "out" / "as-it-is-seed0" / "metrics.jsonl").read_text().splitlines()
     last = json.loads(history[-1])
     assert (last["watched"], last["watched_standard_error"]) == ("validation", rows[0]["standard"])
-    (tmp_path / "out" / "02-wide-seed0" / "final.pt").write_bytes(b"cut off")
+    (tmp_path / "out" / "wide-seed0" / "final.pt").write_bytes(b"cut off")
     again = CliRunner().invoke(ablation.app, arguments)
-    assert (again.exit_code, "02-wide-seed0 counts as unfinished: " in again.output) == (0, True)
-    assert json.loads((tmp_path / "out" / "ingredients.json").read_text())[2]["verified"] == rows[2]["verified"]
+    assert (again.exit_code, "wide-seed0 counts as unfinished: " in again.output) == (0, True)
+    assert json.loads((tmp_path / "out" / "ingredients.json").read_text())["rows"][2]["verified"] == rows[2]["verified"]
     assert "3 of 3 runs are finished" in CliRunner().invoke(ablation.app, arguments).output

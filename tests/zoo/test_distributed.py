@@ -34,6 +34,8 @@ def test_shares_make_up_the_batch_and_weights_the_mean(batch: int) -> None:
 def test_a_device_that_is_not_there() -> None:
     with pytest.raises(ValueError, match="no --device nonsense here"):
         device_of("nonsense")
+    with pytest.raises(ValueError, match="no --device meta here"):
+        device_of("meta")
 
 
 def losses(out: Path) -> torch.Tensor:

@@ -99,12 +99,26 @@ def test_requests_that_cannot_be_served(trained: Path, tmp_path: Path) -> None:
     assert "no checkpoint" in run(tmp_path / "none.pt").output
 
 
+def test_no_radius_is_evaluated_before_a_senseless_one_is_told(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate, "evaluate", lambda *_, **__: pytest.fail("the work began"))
+    for eps in ("inf", "nan"):
+        result = run(trained, "--eps", "0.1", "--eps", eps)
+        assert (result.exit_code, "--eps" in result.output) == (2, True)
+
+
+def test_a_radius_given_twice_is_evaluated_once(trained: Path, tmp_path: Path) -> None:
+    found = evaluated(trained, tmp_path, "--eps", "0.05", "--eps", "0.05")
+    assert [row["eps"] for row in found["evaluations"]] == [0.05]
+
+
 def test_a_place_that_takes_no_results_is_told_before_the_work(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluate, "evaluate", lambda *_, **__: pytest.fail("the work began"))
     result = run(trained, "--json", str(tmp_path))
     assert (result.exit_code, f"error: --json {tmp_path} is a folder; give the file" in result.output) == (2, True)
+    result = run(trained, "--json", "/proc/results.json")  # a folder that nobody can write to
+    assert (result.exit_code, "error: cannot read or write" in result.output) == (2, True)
     (tmp_path / "file").touch()
     result = run(trained, "--json", str(tmp_path / "file" / "deep" / "results.json"))
     assert (result.exit_code, "error: cannot read or write" in result.output) == (2, True)

@@ -76,6 +76,25 @@ def test_a_recipe_may_build_on_another(tmp_path: Path) -> None:
     assert (config.recipe, config.lr, config.eps) == (str(path), 1e-3, 0.3)
 
 
+def test_recipes_build_on_each_other_to_any_depth_wherever_they_lie(tmp_path: Path) -> None:
+    for name, text in (
+        ("base", 'recipe = "paper-mnist-small"\nmethod = "ibp"\neps = 0.03\n'),
+        ("mid", 'recipe = "base.toml"\nlr = 1e-3\neval-eps = 0.25\n'),
+        ("top", 'recipe = "../mid.toml"\nbatch-size = 32\n'),
+        ("loop", 'recipe = "round.toml"\n'),
+        ("round", 'recipe = "loop.toml"\n'),
+    ):
+        path = tmp_path / ("deep" if name == "top" else "") / f"{name}.toml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    top = str(tmp_path / "deep" / "top.toml")
+    config = resolve({}, read_recipe(top))
+    assert (config.recipe, config.batch_size, config.lr, config.eps) == (top, 32, 1e-3, 0.03)
+    assert (config.method, config.dataset, config.radii) == ("ibp", "mnist", [0.25])
+    with pytest.raises(ValueError, match=r"the recipe .*loop.toml builds on itself"):
+        read_recipe(str(tmp_path / "loop.toml"))
+
+
 def test_a_setting_in_the_wrong_table(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text("[loss]\nlr = 0.1\n")

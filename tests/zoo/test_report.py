@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from zoo import commands, config, families, markdown, report
+from zoo import checkpoint, commands, config, data, families, markdown, report, weights
 from zoo.errors import ZooError
 from zoo.models import INPUT_SHAPES, build, measure
 from zoo.published import PUBLISHED, published
@@ -28,9 +28,10 @@ def result(given: dict[str, Any], *errors: tuple[float, ...], **changes: Any) ->
     for eps, standard, pgd, verified in errors:
         kinds = {"standard": standard, "pgd": pgd, "verified": verified}
         rows.append({"eps": eps} | {kind: {"error": error} for kind, error in kinds.items()})
-    evaluation = {"examples": 10_000, "dtype": "float64", "evaluations": rows}
-    settings = dataclasses.asdict(commands.resolved(given))
-    return {"config": settings, "environment": ENVIRONMENT, "seconds": 7200.0, "evaluation": evaluation} | changes
+    settings = commands.resolved(given)
+    about = {"config": dataclasses.asdict(settings), "environment": ENVIRONMENT, "seconds": 7200.0, "weights": "abc"}
+    evaluation = {"examples": data.TEST_IMAGES[settings.dataset], "dtype": "float64", "evaluations": rows}
+    return about | {"epochs": settings.epochs} | evaluation | changes
 
 
 def write(path: Path, content: Any) -> None:
@@ -99,7 +100,7 @@ def test_commands_repeat_the_runs(tmp_path: Path) -> None:
 def test_bounds_are_named_where_not_all_were_computed(tmp_path: Path) -> None:
     for seed, bounds in enumerate((["ibp", "crown-ibp zero"], ["ibp", "crown-ibp zero", "crown zero"], [])):
         content = result({"dataset": "mnist", "seed": seed}, (0.3, 0.1, 0.2, 0.3))
-        content["evaluation"]["evaluations"][0]["verified"]["by"] = dict.fromkeys(bounds, 1)
+        content["evaluations"][0]["verified"]["by"] = dict.fromkeys(bounds, 1)
         write(tmp_path / f"a-seed{seed}.json", content)
     lines = [" ".join(line) for line in commands_of(report.page(tmp_path), "MNIST: commands")]
     json = "--json runs/a-seed{0}/result.json"
@@ -107,6 +108,51 @@ def test_bounds_are_named_where_not_all_were_computed(tmp_path: Path) -> None:
         f"python -m zoo.evaluate runs/a-seed0/final.pt --method ibp --method crown-ibp {json.format(0)}",
         f"python -m zoo.evaluate runs/a-seed$seed/final.pt {json.format('$seed')}",
     ]
+
+
+def test_evaluations_are_repeated_as_they_were(tmp_path: Path) -> None:
+    """The radii of the run go without saying, other radii, bounds and attacks do not."""
+    run = {"dataset": "mnist", "eval_eps": "0.3,0.4"}
+    usual = {"steps": 40, "restarts": 4, "step_size": 4 * 0.3 / 40, "seed": 0}
+    stages = ["ibp", "crown-ibp zero", "crown zero"]
+    for number, (radii, bounds, attack) in enumerate(
+        [
+            ([0.3, 0.4], stages, usual),
+            ([0.4], [*stages, "crown adaptive"], {}),
+            ([0.3, 0.4], ["ibp"], usual | {"steps": 7, "step_size": 4 * 0.3 / 7, "seed": 5}),
+            ([0.3, 0.4], [], usual | {"step_size": 0.1}),
+        ]
+    ):
+        content = result(run, *((eps, 0.1, 0.2, 0.3) for eps in radii))
+        content["evaluations"][0]["verified"]["by"] = dict.fromkeys(bounds, 1)
+        content["evaluations"][0]["pgd"] |= attack
+        write(tmp_path / f"{number}-seed0.json", content)
+    lines = commands_of(report.page(tmp_path), "MNIST: commands")
+    assert [line[4:-2] for line in lines if "zoo.evaluate" in line] == [
+        [],
+        ["--eps", "0.4", "--thorough"],
+        ["--method", "ibp", "--steps", "7", "--seed", "5"],
+        ["--step-size", "0.1"],
+    ]
+
+
+def test_runs_of_other_names_share_no_loop(tmp_path: Path) -> None:
+    for name, seed in (("x", 0), ("y", 1)):
+        write(tmp_path / f"{name}-seed{seed}.json", result({"dataset": "mnist", "seed": seed}, (0.3, 0.1, 0.2, 0.3)))
+    lines = [" ".join(line) for line in commands_of(report.page(tmp_path), "MNIST: commands")]
+    assert [line.split(" ")[-1] for line in lines if "zoo.train" in line] == ["runs/x-seed0", "runs/y-seed1"]
+
+
+def test_runs_with_other_settings_have_commands_of_their_own(tmp_path: Path) -> None:
+    for number, changes in enumerate(({"epochs": 70}, {"epochs": 80, "lr": 0.01}, {"epochs": 70, "seed": 1})):
+        write(tmp_path / "made" / f"{number}-seed0.json", result({"dataset": "mnist"} | changes, (0.3, 0.1, 0.2, 0.3)))
+    lines = [" ".join(line[-6:]) for line in commands_of(report.page(tmp_path), "Families: commands")]
+    assert lines == ["0,1 --out runs/made -- --epochs 70", "runs/made -- --epochs 80 --lr 0.01"]
+    write(
+        tmp_path / "made" / "3-seed0.json", result({"dataset": "mnist", "epochs": 70, "lr": 0.1}, (0.3, 0.1, 0.2, 0.4))
+    )
+    with pytest.raises(ZooError, match=r"3-seed0.json has the model, method, seed and schedule of another run"):
+        report.page(tmp_path)
 
 
 def test_flags_are_those_of_the_command_line() -> None:
@@ -149,11 +195,7 @@ def test_families_of_several_seeds_and_radii_and_runs_that_are_missing(tmp_path:
     for method, seed in (("ibp", 0), ("ibp", 1), ("crown-ibp", 1)):
         given = {"dataset": "digits", "method": method, "seed": seed, "model": "digits_cnn"}
         errors = (0.1, 0.05, 0.08, 0.1 + 0.1 * seed), (0.2, 0.05, 0.08, 0.3)
-        content = result(given, *errors)
-        write(
-            tmp_path / "seeds" / f"cnn-{method}-seed{seed}.json",
-            content | {"evaluation": content["evaluation"] | {"examples": 360}},
-        )
+        write(tmp_path / "seeds" / f"cnn-{method}-seed{seed}.json", result(given, *errors))
     page = report.page(tmp_path)
     ramp, epochs = (commands.resolved({"dataset": "digits"}).ramp, commands.resolved({"dataset": "digits"}).epochs)
     assert [line for line in page.splitlines() if line.startswith("### seeds")] == [
@@ -164,18 +206,24 @@ def test_families_of_several_seeds_and_radii_and_runs_that_are_missing(tmp_path:
     assert "| median | 5.00 | 20.00 | 120 | 5.00 | 20.00 | 120 |" in page
 
 
-def test_ingredients_come_from_images_held_out(tmp_path: Path) -> None:
+def test_an_ablation_is_of_images_held_out_and_says_by_which_bounds(tmp_path: Path) -> None:
     write(tmp_path / "a-seed0.json", result({"dataset": "mnist"}, (0.3, 0.02, 0.06, 0.08)))
     row = {"name": "clipped", "settings": {"activation": "ramp", "flip": False}, "verified": {"0.3": 0.1, "0.4": 0.2}}
     row |= {"standard": 0.03, "split": "validation", "epochs": 20, "minutes": 4.25}
-    write(tmp_path / "ingredients.json", [row])
-    assert rows_of(report.page(tmp_path), "Ingredients") == [
-        ["clipped", "`--activation ramp --no-flip`", "3.00", "10.00", "20.00", "20", "4.2"]
-    ]
-    write(tmp_path / "ingredients.json", [row | {"split": "test"}])
+    row |= {"examples": 5000, "model": "dm-small", "dataset": "mnist", "seed": 0}
+    content = {"file": "own.toml", "bounds": ["ibp", "crown-ibp"], "dtype": "float64"}
+    write(tmp_path / "ingredients.json", content | {"rows": [row, row | {"name": "other", "model": "dm-medium"}]})
+    page = report.page(tmp_path)
+    figures = ["`--activation ramp --no-flip`", "3.00", "10.00", "20.00", "20", "4.2"]
+    assert rows_of(page, "Ablation") == [["clipped", *figures], ["other", *figures]]
+    said = page.split("## Ablation")[1].replace("\n", " ")
+    assert "in percent of 5,000 training images of MNIST held out" in said
+    assert "`dm-small` or `dm-medium` with seed 0, and are verified by ibp and crown-ibp, in float64." in said
+    assert commands_of(page, "Ablation") == [["python", "-m", "zoo.ablation", "own.toml", "--data-dir", "DATA"]]
+    write(tmp_path / "ingredients.json", content | {"rows": [row | {"split": "test"}]})
     with pytest.raises(ZooError, match=r"ingredients.json has figures of test: choices are made on validation images"):
         report.page(tmp_path)
-    write(tmp_path / "ingredients.json", [{"name": "clipped"}])
+    write(tmp_path / "ingredients.json", content | {"rows": [{"name": "clipped"}]})
     with pytest.raises(ZooError, match="is not what `python -m zoo.ablation` writes: KeyError"):
         report.page(tmp_path)
 
@@ -189,8 +237,10 @@ def test_results_that_need_an_explanation_are_refused(tmp_path: Path) -> None:
     for changes, message in [
         ({"examples": 1000}, "is about 1000 examples, not the whole test set of mnist"),
         ({"dtype": "float32"}, "has certificates in float32; only those in float64 are kept"),
+        ({"epochs": 14}, "is about weights after 14 of 100 epochs"),
+        ({"evaluations": [None]}, "is damaged: it has None among the evaluations"),
     ]:
-        write(tmp_path / "a-seed0.json", whole | {"evaluation": whole["evaluation"] | changes})
+        write(tmp_path / "a-seed0.json", whole | changes)
         with pytest.raises(ZooError, match=message):
             report.page(tmp_path)
     write(tmp_path / "a-seed0.json", {name: value for name, value in whole.items() if name != "seconds"})
@@ -201,7 +251,7 @@ def test_results_that_need_an_explanation_are_refused(tmp_path: Path) -> None:
 def test_results_are_stored_without_the_paths_of_the_machine(tmp_path: Path) -> None:
     run = tmp_path / "made" / "x-seed0"
     content = result({"dataset": "mnist", "data_dir": str(tmp_path), "out": str(run)}, (0.3, 0.02, 0.06, 0.08))
-    flat = content | content.pop("evaluation") | {"checkpoint": str(run / "final.pt")}  # as zoo.evaluate writes it
+    flat = content | {"checkpoint": str(run / "final.pt")}
     own = tmp_path / "own.toml"
     own.write_text("lr = 0.01\n")
     flat["config"] = dataclasses.asdict(commands.resolved({"dataset": "mnist", "recipe": str(own), "out": str(run)}))
@@ -238,6 +288,33 @@ def test_results_are_stored_without_the_paths_of_the_machine(tmp_path: Path) -> 
     assert (refused.exit_code, "no result.json in" in refused.output) == (2, True)
 
 
+def test_a_result_that_is_refused_replaces_no_other(tmp_path: Path) -> None:
+    good, results = tmp_path / "runs" / "x-seed0", tmp_path / "results"
+    given = {"method": "ibp", "epochs": 3, "warmup": 0, "ramp": 0}
+    settings = commands.resolved(given)
+    model = checkpoint.build_model(settings)
+    whole = result(given, (0.1, 0.1, 0.2, 0.3)) | {"weights": weights.digest(model)}
+    write(good / "result.json", whole)
+    checkpoint.save(good / "final.pt", settings, model=model.state_dict(), epoch=3)
+    report.store([good], results)
+    stored = (results / "x-seed0.json").read_text()
+    for changes, message in (
+        ({"examples": 5}, "is about 5 examples"),
+        ({"epochs": 2}, "is about weights after 2 of 3 epochs"),
+        ({"weights": "0"}, r"is about other weights than .*final.pt; evaluate that"),
+        ({"evaluations": []}, "holds no evaluation"),
+    ):
+        write(good / "result.json", whole | {"seconds": 1.0} | changes)
+        write(tmp_path / "more" / "y-seed0" / "result.json", whole)
+        with pytest.raises(ZooError, match=message):
+            report.store([tmp_path / "more" / "y-seed0", good], results)
+        assert [path.read_text() for path in results.iterdir()] == [stored]
+    write(tmp_path / "more" / "x-seed0" / "result.json", whole)
+    write(good / "result.json", whole)
+    with pytest.raises(ZooError, match=r"two results would be stored as .*x-seed0.json"):
+        report.store([good, tmp_path / "more" / "x-seed0"], results)
+
+
 def test_the_page_says_what_is_true_of_its_runs(tmp_path: Path) -> None:
     write(tmp_path / "a-seed0.json", result({"dataset": "mnist"}, (0.3, 0.02, 0.06, 0.08)))
     page = report.page(tmp_path).replace("\n", " ")
@@ -254,7 +331,7 @@ def test_the_page_says_what_is_true_of_its_runs(tmp_path: Path) -> None:
 
 def test_a_page_of_digits_needs_no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = result({}, (0.1, 0.02, 0.06, 0.08))
-    write(tmp_path / "kept" / "a-seed0.json", content | {"evaluation": content["evaluation"] | {"examples": 360}})
+    write(tmp_path / "kept" / "a-seed0.json", content)
     monkeypatch.chdir(tmp_path)
     for folder in (Path("kept"), tmp_path / "kept"):
         page = report.page(folder, Path("page.md"))
@@ -268,7 +345,7 @@ def test_methods_with_settings_of_their_own_have_commands_of_their_own(tmp_path:
     for method in ("ibp", "crown-ibp"):
         content = result({"recipe": str(recipe), "method": method, "ramp": 10}, (0.3, 0.02, 0.06, 0.08))
         write(tmp_path / "made" / f"cnn-{method}-seed0" / "result.json", content)
-    report.store(tmp_path / "made", tmp_path / "results")
+    report.store([tmp_path / "made"], tmp_path / "results")
     lines = [" ".join(line) for line in commands_of(report.page(tmp_path / "results"), "Families: commands")]
     common = "python -m zoo.sweep cnn_4layer_linear_256_width_1 --dataset mnist --data-dir DATA"
     assert lines == [

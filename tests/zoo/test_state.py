@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from zoo import state
+from zoo import checkpoint, state
 from zoo.config import resolve
 from zoo.data import Dataset, Split
 from zoo.distributed import World
@@ -58,6 +58,17 @@ def test_weights_of_a_shorter_run_do_not_outlive_its_end(tmp_path: Path) -> None
         "metrics.jsonl",
         "steps.jsonl",
     ]
+
+
+def test_a_finished_run_that_is_asked_for_again_keeps_its_record(tmp_path: Path) -> None:
+    train(begun(tmp_path, threads=1), NoDisplay())
+    record = (tmp_path / "config.json").read_text()
+    again = begun(tmp_path, threads=2, eval_eps="0.02")
+    state.resume(again)
+    train(again, NoDisplay())
+    assert (tmp_path / "config.json").read_text() == record
+    config, _ = checkpoint.load(tmp_path / "final.pt")
+    assert (config.threads, config.radii) == (1, [0.02])
 
 
 def test_an_average_over_epochs_that_are_gone_is_refused(tmp_path: Path) -> None:

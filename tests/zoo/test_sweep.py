@@ -14,7 +14,7 @@ from rich.progress import Progress
 from typer.testing import CliRunner
 
 import zoo
-from zoo import commands, config, families, recipes, runs, sweep
+from zoo import checkpoint, commands, config, families, recipes, runs, sweep, weights
 from zoo.errors import ZooError
 from zoo.records import Result, read_result
 
@@ -51,7 +51,10 @@ def evaluated(job: runs.Job, standard: float, verified: float, **changes: Any) -
     job.out.mkdir(parents=True, exist_ok=True)
     row = {"eps": job.config.eps, "standard": {"error": standard}, "verified": {"error": verified}}
     settings = vars(job.config) | changes
-    (job.out / "result.json").write_text(json.dumps({"config": settings, "evaluations": [row]}))
+    model = checkpoint.build_model(job.config)
+    checkpoint.save(job.out / "final.pt", job.config, model=model.state_dict(), epoch=job.config.epochs)
+    whole = {"epochs": job.config.epochs, "examples": 360, "dtype": "float64", "weights": weights.digest(model)}
+    (job.out / "result.json").write_text(json.dumps(whole | {"config": settings, "evaluations": [row]}))
     (job.out / "metrics.jsonl").write_text(json.dumps({"epoch": 1, "seconds": 100, "watched_seconds": 20}) + "\n")
 
 
@@ -99,6 +102,15 @@ def test_a_run_is_told_by_few_flags(recipe: str) -> None:
         told = commands.to_reproduce(settings)
         assert set(told) <= {"recipe", *changes}
         assert commands.resolved(commands.parse(commands.flags(told))) == settings
+
+
+def test_a_recipe_that_has_changed_repeats_no_run(tmp_path: Path) -> None:
+    recipe = tmp_path / "own.toml"
+    recipe.write_text("lr = 0.1\n")
+    settings = commands.resolved({"recipe": str(recipe), "seed": 2})
+    recipe.write_text("lr = 0.2\nbatch-norm = true\n")
+    with pytest.raises(ZooError, match=r"no flags for the recipe .*own.toml give --batch-norm None any more"):
+        commands.to_reproduce(settings)
 
 
 def test_a_method_takes_no_settings_of_another(tmp_path: Path) -> None:
@@ -182,6 +194,38 @@ def test_a_finished_run_may_lie_elsewhere(tmp_path: Path) -> None:
     assert not sweep.is_finished(job)
 
 
+def test_a_run_counts_as_finished_when_what_it_came_to_was_evaluated_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (job,) = digits(tmp_path, 0)
+    result, final = job.out / "result.json", job.out / "final.pt"
+    evaluated(job, 0.1, 0.2)
+    whole = json.loads(result.read_text())
+    for changes in (
+        {"examples": 5},
+        {"dtype": "float32"},
+        {"epochs": 14},
+        {"weights": "those of last.pt"},
+        {"evaluations": []},
+        {"evaluations": [whole["evaluations"][0] | {"eps": 0.3}]},
+    ):
+        result.write_text(json.dumps(whole | changes))
+        assert not sweep.is_finished(job), changes
+    assert f"{job.name} counts as unfinished: {result} is about 5 examples" in capsys.readouterr().out
+    result.write_text(json.dumps(whole))
+    assert sweep.is_finished(job)
+    final.unlink()
+    assert not sweep.is_finished(job)
+
+
+def test_runs_without_their_images_do_not_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "_run", lambda *_: pytest.fail("a run began"))
+    arguments = ["dm-small", "--dataset", "mnist", "--data-dir", str(tmp_path), "--out", str(tmp_path / "runs")]
+    result = CliRunner().invoke(sweep.app, arguments)
+    assert (result.exit_code, result.output.count("\n")) == (2, 1)
+    assert str(tmp_path / "MNIST") in result.output
+
+
 def test_a_damaged_result_is_told_and_made_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, second = digits(tmp_path, 0, 1)
     for content in ("{", "[]", "{}", json.dumps({"config": vars(first.config)})):
@@ -244,17 +288,22 @@ def test_summary_of_what_is_finished(tmp_path: Path) -> None:
         evaluated(job, standard, verified)
     evaluated(digits(tmp_path, 0, method="crown-ibp")[0], 0.05, 0.25)
     output = runner.invoke(sweep.app, arguments).output
-    assert "4 of 8 runs; errors in %:" in output
+    assert "4 of 8 runs; errors in %, over the models and seeds that all methods have:" in output
     rows = [line.split() for line in output.splitlines() if line.startswith(("ibp", "crown-ibp"))]
+    assert rows[0] == ["ibp", "standard", "0.1", "1", *4 * ["1.00"]]
+    assert rows[1] == ["ibp", "verified", "0.1", "1", *4 * ["30.00"]]
+    assert rows[2] == ["crown-ibp", "standard", "0.1", "1", *4 * ["5.00"]]
+    output = runner.invoke(sweep.app, [*arguments, "--method", "ibp"]).output
+    assert "3 of 4 runs; errors in %:" in output
+    rows = [line.split() for line in output.splitlines() if line.startswith("ibp")]
     assert rows[0] == ["ibp", "standard", "0.1", "3", "1.00", "2.00", "6.00", "3.00"]
     assert rows[1] == ["ibp", "verified", "0.1", "3", "10.00", "20.00", "30.00", "20.00"]
-    assert rows[2] == ["crown-ibp", "standard", "0.1", "1", "5.00", "5.00", "5.00", "5.00"]
     stored = json.loads((tmp_path / "runs" / "summary.json").read_text())
     assert {name: stored[name] for name in ("models", "dataset", "finished", "runs")} == {
         "models": "digits_cnn",
         "dataset": "digits",
-        "finished": 4,
-        "runs": 8,
+        "finished": 3,
+        "runs": 4,
     }
     assert stored["methods"][0]["verified"] == pytest.approx({"min": 0.1, "median": 0.2, "max": 0.3, "mean": 0.2})
 
@@ -267,7 +316,7 @@ def test_summary_of_what_is_finished(tmp_path: Path) -> None:
             "result.json was written by another version of the zoo or is damaged: it lacks the field 'evaluations'",
         ),
         ({"evaluations": [{"eps": 0.1}]}, "lacks the field 'standard'"),
-        ({"evaluation": {"evaluations": [{"eps": "x"}]}}, "has 'x' as the field 'eps'"),
+        ({"evaluations": [{"eps": "x"}]}, "has 'x' as the field 'eps'"),
         (
             {"evaluations": [{"eps": 0.1, "standard": {"error": 0.2}, "verified": {"error": 0.1}}]},
             "contradicts itself at eps 0.1: standard error 0.2, PGD error 0.2 and verified error 0.1",

@@ -35,14 +35,19 @@ def path_of(name: str) -> Path:
     return path
 
 
-def read_recipe(name: str) -> dict[str, Any]:
-    """Settings of a recipe of the zoo, by its name, or of a TOML file, and of the recipe that this builds on.
+def read_recipe(name: str, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Settings of a recipe of the zoo, by its name, or of a TOML file, and of the recipes that this builds on.
+
+    above: the files that build on it.
 
     Raises:
-        ZooError: (a ValueError) there is no such recipe, or as for `read_toml`.
+        ZooError: (a ValueError) there is no such recipe, it builds on itself, or as for `read_toml`.
     """
-    own = read_toml(path_of(name))
-    below = read_toml(path_of(own["recipe"])) if "recipe" in own else {}
+    path = path_of(name)
+    if (place := path.resolve()) in above:
+        raise ZooError(f"the recipe {path} builds on itself")
+    own = read_toml(path)
+    below = read_recipe(own["recipe"], (*above, place)) if "recipe" in own else {}
     return below | own | {"recipe": name}
 
 
@@ -72,16 +77,28 @@ def read_toml(path: Path) -> dict[str, Any]:
     return settings(path, found)
 
 
+def _beside(path: Path, recipe: str) -> str:
+    """The recipe that a file names: a TOML file is looked for from the folder of the file."""
+    return str(path.parent / recipe) if recipe.endswith(".toml") else recipe
+
+
 def settings(path: Path, table: dict[str, Any]) -> dict[str, Any]:
     """Values from a file by the names of the settings, which may be written with - or _.
 
     Raises:
         ZooError: (a ValueError) a setting is unknown, or a value has the wrong type.
     """
-    named = {_name(written): value for written, value in table.items()}
+    named: dict[str, Any] = {}
+    for written, value in table.items():
+        if (name := _name(written)) in named:
+            raise ZooError(f"{path} sets {name} twice")
+        named[name] = value
     if unknown := sorted(named.keys() - SETTINGS):
         raise ZooError(f"{path} has unknown settings {', '.join(unknown)}; there are: {', '.join(SETTINGS)}")
-    return {name: typed(path, name, value) for name, value in named.items()}
+    found = {name: typed(path, name, value) for name, value in named.items()}
+    if "recipe" in found:
+        found["recipe"] = _beside(path, found["recipe"])
+    return found
 
 
 def _name(written: str) -> str:
@@ -97,8 +114,8 @@ def typed(path: Path, name: str, value: Any) -> Any:
     kind = SETTINGS[name]
     if kind is float and type(value) is int:
         return float(value)
-    if name in LISTS and isinstance(value, list):  # what flags write with commas
-        return ",".join(map(str, value))
+    if name in LISTS and type(value) in (list, int, float):  # what flags write with commas
+        return ",".join(map(str, value if isinstance(value, list) else [value]))
     if type(value) is not kind:
         raise ZooError(f"{path}: {name} must be of type {kind.__name__}, not {value!r}")
     return value
