@@ -56,15 +56,20 @@ def _evaluation(result: Result, config: TrainingConfig) -> list[str]:
     radii = [one.eps for one in evaluations]
     told = [] if radii == config.radii else [word for eps in radii for word in ("--eps", str(eps))]
     computed = {name for one in evaluations for name in one.bounds}
-    methods = list(dict.fromkeys(stage.method for stage in STAGES if stage.name in computed))
-    if methods and not {stage.method for stage in STAGES} <= set(methods):
-        told += [word for method in methods for word in ("--method", method)]
+    told += [word for method in _bounds(result) for word in ("--method", method)]
     if any(stage.name in computed and not stage.by_default for stage in STAGES):
         told.append("--thorough")
     if evaluations and (attack := evaluations[0].attack) is not None:
         usual = asdict(attack_on(evaluations[0].eps, steps=attack["steps"])) | {"steps": STEPS}
         told += commands.flags({name: attack[name] for name in usual if attack[name] != usual[name]})
     return told
+
+
+def _bounds(result: Result) -> list[str]:
+    """The bounds that an evaluation was to compute, where not all."""
+    computed = {name for one in result.evaluations for name in one.bounds}
+    methods = list(dict.fromkeys(stage.method for stage in STAGES if stage.name in computed))
+    return [] if {stage.method for stage in STAGES} <= set(methods) else methods
 
 
 def _usual_directory(config: TrainingConfig, seed: int | str) -> Path:
@@ -77,10 +82,12 @@ def of_sweeps(sweeps: dict[str, list[Result]]) -> str:
     they share stand after --."""
     lines: list[str] = []
     for name, results in sweeps.items():
-        groups: dict[str, list[TrainingConfig]] = {}
-        for config in sorted((result.configuration for result in results), key=_method):
-            groups.setdefault(str((config.dataset, config.recipe, _shared(config))), []).append(config)
-        lines += [_of_sweep(name, configs) for configs in groups.values()]
+        groups: dict[str, tuple[list[str], list[TrainingConfig]]] = {}
+        for result in sorted(results, key=lambda result: _method(result.configuration)):
+            config, bounds = result.configuration, _bounds(result)
+            key = str((config.dataset, config.recipe, _shared(config), bounds))
+            groups.setdefault(key, (bounds, []))[1].append(config)
+        lines += [_of_sweep(name, configs, bounds) for bounds, configs in groups.values()]
     return markdown.shell(lines)
 
 
@@ -92,7 +99,7 @@ def _shared(config: TrainingConfig) -> dict[str, Any]:
     return _given(config, without=(*OWN, "recipe", "dataset"))
 
 
-def _of_sweep(name: str, configs: Sequence[TrainingConfig]) -> str:
+def _of_sweep(name: str, configs: Sequence[TrainingConfig], bounds: Sequence[str]) -> str:
     first = configs[0]
     shared = _shared(first)
     models = list(dict.fromkeys(config.model for config in configs))
@@ -105,6 +112,8 @@ def _of_sweep(name: str, configs: Sequence[TrainingConfig]) -> str:
     for method in dict.fromkeys(config.method for config in configs):  # in the order of METHODS
         arguments += ["--method", method]
     arguments += ["--seeds", ",".join(map(str, sorted({config.seed for config in configs})))]
+    for bound in bounds:
+        arguments += ["--verify", bound]
     arguments += ["--out", f"runs/{name}"]
     return markdown.command([*arguments, *(["--", *commands.flags(shared)] if shared else [])])
 

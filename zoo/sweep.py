@@ -1,11 +1,12 @@
 """`python -m zoo.sweep`: train and evaluate a family of models by several methods, unattended and resumable."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
-from zoo import commands, families
+from zoo import commands, families, verification
 from zoo.checkpoint import load_model, write_json
 from zoo.config import DEFAULT_DATASET
 from zoo.errors import ZooError
@@ -32,6 +33,7 @@ def main(
     data_dir: Annotated[Path | None, Option(help="Folder that holds MNIST/raw and the like.")] = None,
     method: Annotated[list[str], Option(help="Training method; may be repeated.")] = ["ibp", "crown-ibp"],  # noqa: B006
     seeds: Annotated[str, Option(help='Seeds, such as "0,1".')] = "0",
+    verify: Annotated[list[str] | None, Option(help="Bound to verify with; may be repeated.  [default: all]")] = None,
     out: Annotated[Path | None, Option(help="Where the runs go.  [default: runs/<recipe>-<models>]")] = None,
     summary_only: Annotated[bool, Option("--summary-only", help="Only the table of the finished runs.")] = False,
 ) -> None:
@@ -47,7 +49,8 @@ def main(
         named = {"recipe": recipe, "dataset": dataset, "data_dir": None if data_dir is None else str(data_dir)}
         shared |= {name: value for name, value in named.items() if value is not None}
         jobs = plan(models, shared, method, numbers(seeds), out)
-        failures = [] if summary_only else run_all(jobs, steps, is_finished)
+        verification.choose(verify or ())  # raises where there is no such bound
+        failures = [] if summary_only else run_all(jobs, partial(steps, bounds=verify or ()), is_finished)
         summarize(jobs, models)
     report_failures(failures)
 
@@ -73,9 +76,10 @@ def plan(
     return jobs
 
 
-def steps(one: Job) -> list[list[str]]:
-    """Training, then the evaluation of what it came to."""
-    return [one.training, ["zoo.evaluate", *commands.evaluation(one.out)]]
+def steps(one: Job, bounds: Sequence[str] = ()) -> list[list[str]]:
+    """Training, then the evaluation of what it came to, by these bounds or by all."""
+    told = [word for bound in bounds for word in ("--method", bound)]
+    return [one.training, ["zoo.evaluate", *commands.evaluation(one.out, told)]]
 
 
 def is_finished(one: Job) -> bool:

@@ -185,6 +185,12 @@ def test_families_show_each_model_and_the_spread_and_the_command_of_the_sweep(tm
         assert [row[column] for row in rows[-3:]] == spread
     assert {(row[1], row[3], row[4]) for row in rows} == {("5.00", "120", "5.00")}
     (line,) = commands_of(page, "Families: commands")
+    for path in (tmp_path / "short").iterdir():
+        content = json.loads(path.read_text())
+        content["evaluations"][0]["verified"]["by"] = {"ibp": 5, "crown-ibp zero": 3}
+        path.write_text(json.dumps(content))
+    (partly,) = commands_of(report.page(tmp_path), "Families: commands")
+    assert " ".join(line).replace("--out", "--verify ibp --verify crown-ibp --out") == " ".join(partly)
     assert " ".join(line) == (
         "python -m zoo.sweep paper-small --dataset mnist --recipe paper-mnist-small --data-dir DATA --method ibp "
         "--method crown-ibp --seeds 0 --out runs/short -- --ramp 10"

@@ -95,6 +95,16 @@ def test_every_model_by_every_method_with_every_seed(tmp_path: Path) -> None:
         assert commands.resolved(commands.parse(job.training[1:])) == job.config
 
 
+def test_bounds_may_be_chosen(tmp_path: Path) -> None:
+    (job,) = digits(tmp_path, 0)
+    bounds = ["--method", "ibp", "--method", "crown-ibp"]
+    assert [step[0] for step in sweep.steps(job)] == ["zoo.train", "zoo.evaluate"]
+    assert "--method" not in sweep.steps(job)[1]
+    assert sweep.steps(job, ["ibp", "crown-ibp"])[1][2:-2] == bounds
+    result = CliRunner().invoke(sweep.app, ["digits_cnn", "--verify", "magic", "--out", str(tmp_path)])
+    assert (result.exit_code, "unknown --method 'magic'; there are: ibp, crown-ibp" in result.output) == (2, True)
+
+
 @pytest.mark.parametrize("recipe", recipes.names())
 def test_a_run_is_told_by_few_flags(recipe: str) -> None:
     for changes in ({}, {"seed": 3, "ramp": 1, "flip": False}, {"method": "ibp"}):
