@@ -46,7 +46,8 @@ def main(
 ) -> None:
     """Write the page of results from stored results: RESULTS_DIR/NAME-seed0.json, and a folder per sweep.
 
-    Stored results are the result.json of runs, without the paths of the machine they come from.
+    Stored results are the result.json of runs, without the paths of the machine they come from. They stay until their
+    files are removed.
     """
     with user_errors():
         if check and add:
