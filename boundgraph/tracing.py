@@ -217,20 +217,38 @@ def trace(model: nn.Module, constants: Constants, inputs: Sequence[str]) -> fx.G
     return graph
 
 
+# what asks a tensor for numbers, and modules whose functions make numbers of numbers
+_NUMBERS = frozenset({"shape", "size", "dim", "ndim", "ndimension", "numel", "nelement", "stride", "item", "tolist"})
+_ARITHMETIC = frozenset({"_operator", "builtins", "math"})
+
+
+def _is_number(node: fx.Node) -> bool:
+    """Whether a node is a number, or a tuple of numbers."""
+    if (node.args[1] if node.target is getattr else getattr(node.target, "__name__", node.target)) in _NUMBERS:
+        return True
+    operands = node.all_input_nodes
+    return getattr(node.target, "__module__", "") in _ARITHMETIC and bool(operands) and all(map(_is_number, operands))
+
+
 class _Proxy(fx.Proxy):
-    """Records `x += y` as what it is: fx by itself would write `x + y`, which is wrong when x has a second name."""
+    """Records `x += y` as what it is: fx by itself would write `x + y`, which is wrong when x is a tensor with a second
+    name. Numbers, which nothing changes, get a new value under the one name."""
 
     def __iadd__(self, other: Any) -> Any:
-        return self.tracer.create_proxy("call_function", python_operator.iadd, (self, other), {})
+        return self._written(python_operator.iadd, python_operator.add, other)
 
     def __isub__(self, other: Any) -> Any:
-        return self.tracer.create_proxy("call_function", python_operator.isub, (self, other), {})
+        return self._written(python_operator.isub, python_operator.sub, other)
 
     def __imul__(self, other: Any) -> Any:
-        return self.tracer.create_proxy("call_function", python_operator.imul, (self, other), {})
+        return self._written(python_operator.imul, python_operator.mul, other)
 
     def __itruediv__(self, other: Any) -> Any:
-        return self.tracer.create_proxy("call_function", python_operator.itruediv, (self, other), {})
+        return self._written(python_operator.itruediv, python_operator.truediv, other)
+
+    def _written(self, in_place: Any, anew: Any, other: Any) -> Any:
+        target = anew if _is_number(self.node) else in_place
+        return self.tracer.create_proxy("call_function", target, (self, other), {})
 
 
 class _KnownTensorProxy(_Proxy):

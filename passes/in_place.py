@@ -85,6 +85,10 @@ class InPlace:
     def overwritten(self, node: fx.Node) -> list[fx.Node]:
         """The nodes whose later readers must read `node` instead, if `node` writes in place: its operand, and what
         was written to that tensor before."""
+        if node.kwargs.get("out") is not None or (writes(node) and not node.args):
+            raise CaptureError(
+                f"{describe(node)} writes to a tensor that is no first operand; use the form that returns a new tensor"
+            )
         if not writes(node) or not isinstance(node.args[0], fx.Node):
             return []
         earlier = []

@@ -30,7 +30,7 @@ from passes.graphs import (
     rebuilt,
     request_of,
 )
-from passes.in_place import InPlace
+from passes.in_place import InPlace, writes
 
 
 def canonicalize(module: fx.GraphModule) -> fx.GraphModule:
@@ -46,16 +46,16 @@ def canonicalize(module: fx.GraphModule) -> fx.GraphModule:
     """
     graph = fx.Graph()
     copies: dict[fx.Node, Any] = {}
-    writes, calls = InPlace(module.graph), Calls(graph)
+    in_place, calls = InPlace(module.graph), Calls(graph)
     for node in module.graph.nodes:
-        if writes.to_state(node):
+        if in_place.to_state(node):
             continue  # bounds keep no state: a counter that the model advances is not theirs to advance
         if node.op == "output":
             values, structure = _values(module, node, calls, copies)
             calls.added(graph.output(values), node).meta["structure"] = structure
             continue
         calls.copy(node, copies)
-        for overwritten in writes.overwritten(node):
+        for overwritten in in_place.overwritten(node):
             copies[overwritten] = copies[node]
     canonical = rebuilt(module, graph)
     canonical.meta["structure"] = graph.output_node().meta["structure"]
@@ -112,7 +112,13 @@ class _Marking(Calls):
 
     def added(self, copied: fx.Node, node: fx.Node) -> fx.Node:
         copied.meta.update(node.meta)
-        return self._marked(copied)
+        self._marked(copied)
+        if copied.meta["kind"] == "exact" and writes(copied):
+            # sound: the memory may be that of a weight, a buffer or the caller's input, and later calls read it again
+            with self.graph.inserting_before(copied):
+                copy = emit(self.graph, torch.clone, copied.args[:1], "exact", f"{copied.name}_operand", origin=node)
+            copied.args = (copy, *copied.args[1:])
+        return copied
 
     def call(self, op: Operator, args: tuple, name: str, origin: fx.Node) -> Any:
         if op.otherwise is not None and not _bounds_these(op, args):

@@ -35,6 +35,24 @@ def one_after_the_other(self: Any, x: Tensor) -> Tensor:
     return y + self.fc2(z.sigmoid_())
 
 
+def numbers_are_not_written_to(self: Any, x: Tensor) -> Tensor:
+    n = x.shape[1]
+    whole, half = n, n / 2
+    n -= 1
+    n -= 1
+    half *= x.dim()
+    return self.fc1(x) * n + whole * half
+
+
+def exact_values_no_rule_knows(self: Any, x: Tensor) -> Tensor:
+    a, b = self.offset.clone(), self.fc1.bias.detach().clone()
+    read = a + 1
+    c = a.fill_(1.0)
+    a.fill_(3.0)
+    b.copy_(a).index_fill_(0, torch.tensor([0]), 7.0)
+    return self.fc1(x) * c + b + read
+
+
 def inplace_flag_then_reuse(self: Any, x: Tensor) -> Tensor:
     y = self.fc1(x)
     z = F.relu(y, inplace=True)
@@ -81,11 +99,34 @@ def chained(self: Any, x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize(
     "forward",
-    [iadd_with_a_second_name, relu_method, one_after_the_other, inplace_flag_then_reuse, written_after_it_was_read,
-     several_operators, the_input_itself, kept_in_a_dict, own_copy, chained],
+    [iadd_with_a_second_name, relu_method, one_after_the_other, numbers_are_not_written_to, exact_values_no_rule_knows,
+     inplace_flag_then_reuse, written_after_it_was_read, several_operators, the_input_itself, kept_in_a_dict, own_copy,
+     chained],
 )  # fmt: skip
 def test_writes_are_followed(networks: ModuleType, forward: Callable) -> None:
-    networks.assert_captured(networks.net(forward), torch.randn(4, 3, dtype=torch.double))
+    model = networks.net(forward)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    networks.assert_captured(model, torch.randn(4, 3, dtype=torch.double))
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), f"bounding has changed {name}"
+
+
+def test_an_exact_input_stays_the_callers(networks: ModuleType) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(3, 3)
+
+        def forward(self, x: Tensor, y: Tensor) -> Tensor:
+            z = y.clone()
+            z.fill_(2.0)
+            return self.fc(x) * z + y
+
+    x, y = torch.randn(4, 3), torch.randn(4, 3)
+    given = y.clone()
+    bounds = boundgraph.compile(Net(), "crown-ibp")(boundgraph.LpBall(x, 0.1), y)
+    assert torch.equal(y, given)
+    assert bool((bounds.lower <= bounds.upper).all())
 
 
 def view_written_then_base_read(self: Any, x: Tensor) -> Tensor:
