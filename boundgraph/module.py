@@ -376,7 +376,7 @@ class BoundedModule(nn.Module):
         rows = margin_spec(labels, self._outputs() if num_classes is None else num_classes)
         center = x.center if isinstance(x, Region) else x
         if isinstance(center, Tensor) and center.shape[:1] != labels.shape:
-            raise RegionError(f"there are {len(labels)} labels for an input of shape {tuple(center.shape)}")
+            raise RegionError(f"there are {len(labels)} label(s) for an input of shape {tuple(center.shape)}")
         return rows
 
     def _fitting_plan(self, request: Request, values: tuple[Tensor | Region, ...]) -> Plan:

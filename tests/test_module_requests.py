@@ -264,7 +264,9 @@ def test_certified_asks_costly_methods_for_the_rest_only(monkeypatch: pytest.Mon
         bounded.certified(torch.rand(8, 2), torch.zeros(8, dtype=torch.long))
     for ask in (bounded.margins, bounded.using("crown-ibp").fused_cross_entropy):
         for count in (1, 2):  # one label would fit any number of examples
-            with pytest.raises(boundgraph.RegionError, match=rf"there are {count} labels for an input of shape \(8, 2"):
+            with pytest.raises(
+                boundgraph.RegionError, match=rf"there are {count} label\(s\) for an input of shape \(8, 2"
+            ):
                 ask(torch.rand(8, 2), torch.zeros(count, dtype=torch.long), eps=0.1)
     with pytest.raises(boundgraph.RegionError, match=r"labels must be integers of shape \(8,\)"):
         bounded.certified(torch.rand(8, 2), torch.zeros(1, dtype=torch.long), eps=0.1)

@@ -76,7 +76,7 @@ def to_reproduce(config: TrainingConfig) -> dict[str, Any]:
 
 def _unlike(config: TrainingConfig, other: TrainingConfig) -> list[str]:
     theirs = asdict(other)
-    compared = {name: value for name, value in asdict(config).items() if name not in OF_THE_MACHINE}
+    compared = {name: value for name, value in asdict(config).items() if name not in OF_THE_MACHINE | {"threads"}}
     return [f"{flag(name)} {value}" for name, value in compared.items() if theirs[name] != value]
 
 

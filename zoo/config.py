@@ -114,7 +114,7 @@ class TrainingConfig:
         _require(self.method != "natural" or not self.regularizer, "--regularizer is about bounds; natural has none")
         _require(self.activation == "ramp" or self.ceiling == 1, "--ceiling is for --activation ramp; relu has none")
         _require(
-            self.warmup + self.ramp <= self.epochs and self.warmup < self.epochs,
+            self.warmup + self.ramp <= self.epochs and (self.warmup < self.epochs or self.method == "natural"),
             f"eps would never reach {self.eps:g}: --epochs {self.epochs} end within --warmup {self.warmup} and "
             f"--ramp {self.ramp}",
         )

@@ -83,7 +83,7 @@ def device_of(name: str) -> torch.device:
         if device.type == "cuda" and device.index is None:
             device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.empty((), device=device).item()  # the meta device holds no numbers
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ZooError(f"no --device {name} here: {reason if len(reason) < 100 else 'PyTorch has none'}") from error
     return device

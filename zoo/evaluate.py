@@ -121,6 +121,7 @@ def evaluate(
         "environment": checkpoint.environment(),
         "examples": len(test.labels),
         "dtype": dtype,
+        "bounds": [stage.name for stage in stages],
         "evaluations": evaluations,
     }
 

@@ -23,11 +23,13 @@ class Group(NamedTuple):
     eps: float
     ramp: int
     epochs: int
+    bounds: str  # those that verified, where not all
 
     @property
     def title(self) -> str:
         where = f"{markdown.TITLES[self.dataset]}, eps {markdown.radius(self.eps)}"
-        return f"{self.sweep}: {where}, ramp {self.ramp} of {self.epochs} epochs"
+        bounds = f", verified by {self.bounds}" if self.bounds else ""
+        return f"{self.sweep}: {where}, ramp {self.ramp} of {self.epochs} epochs{bounds}"
 
 
 def tables(sweeps: dict[str, list[Result]]) -> list[str]:
@@ -41,7 +43,8 @@ def tables(sweeps: dict[str, list[Result]]) -> list[str]:
         for result in results:
             config = result.configuration
             for evaluation in result.evaluations:
-                group = Group(sweep, config.dataset, evaluation.eps, config.ramp, config.epochs)
+                bounds = " and ".join(reproduction.bounds_of(result))
+                group = Group(sweep, config.dataset, evaluation.eps, config.ramp, config.epochs, bounds)
                 groups.setdefault(group, []).append((evaluation, result))
     parts = ["## Families of models", markdown.paragraph(ABOUT)]
     for group, runs in sorted(groups.items()):

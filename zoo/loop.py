@@ -19,6 +19,7 @@ from zoo.data import Split, epoch_order
 from zoo.errors import ZooError
 from zoo.layers import ClippedReLU
 from zoo.losses import Moment
+from zoo.records import read_result
 from zoo.state import Run
 from zoo.tally import BATCH_SIZE, Tally, errors_on
 from zoo.tensorboard import EventWriter
@@ -53,10 +54,11 @@ def train(run: Run, display: Display) -> None:
 
 
 def _write_settings(run: Run) -> None:
-    """What the run is and where it happens, unless nothing happens any more: then the file says where it did."""
-    path = run.config.directory / "config.json"
-    if run.epoch < run.config.epochs or not path.is_file():
-        checkpoint.write_json(path, {"config": asdict(run.config), "environment": checkpoint.environment()})
+    """What the run is, and where it happens, or did where nothing is left to train."""
+    path, environment = run.config.directory / "config.json", checkpoint.environment()
+    if run.epoch == run.config.epochs and path.is_file():
+        environment = read_result(path).environment
+    checkpoint.write_json(path, {"config": asdict(run.config), "environment": environment})
 
 
 def _remove_outdated(run: Run) -> None:

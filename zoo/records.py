@@ -25,7 +25,7 @@ class Evaluation(NamedTuple):
     standard: float
     pgd: float | None  # None where no attack was run
     verified: float
-    bounds: tuple[str, ...] = ()  # those that were computed
+    bounds: tuple[str, ...] = ()  # those that were computed: of those asked for, the ones that something was left for
     attack: dict[str, Any] | None = None  # settings of PGD, as far as they are stored
 
 
@@ -82,6 +82,13 @@ class Result(NamedTuple):
     def epochs(self) -> int:
         """Of training, up to the weights evaluated."""
         return part(self.content, "epochs", int, self.path)
+
+    @property
+    def bounds(self) -> list[str]:
+        """Names of the stages of verification that were asked for; of older results, of those that were computed."""
+        if "bounds" in self.content:
+            return part(self.content, "bounds", list, self.path)
+        return list(dict.fromkeys(name for evaluation in self.evaluations for name in evaluation.bounds))
 
     @property
     def evaluations(self) -> list[Evaluation]:
@@ -222,7 +229,7 @@ def figure(record: dict[str, Any], name: str, run: Path) -> float:
 
 def seconds_of(record: dict[str, Any]) -> float:
     """What an epoch took, with the look at the images watched; 0 where it is not known."""
-    return float(record.get("seconds", 0.0)) + float(record.get("watched_seconds", 0.0))
+    return float(record.get("seconds") or 0) + float(record.get("watched_seconds") or 0)
 
 
 def part(content: dict[str, Any], name: str, kind: type, path: Path) -> Any:

@@ -1,13 +1,14 @@
 """`python -m zoo.report RESULTS_DIR --out docs/results.md`: the page of results, from what evaluations stored."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 
-from zoo import ablation_table, family_tables, markdown, recipes, reproduction
+from zoo import ablation_table, commands, family_tables, markdown, recipes, reproduction
 from zoo.ablation import INGREDIENTS
 from zoo.checkpoint import build_model, load_model, write_json
 from zoo.errors import ZooError
@@ -52,8 +53,8 @@ def main(
     with user_errors():
         if check and add:
             raise ZooError("--check writes nothing, so it does not go with --add")
-        store(add, results)
-        text = page(results, out)
+        with stored(add, results):
+            text = page(results, out)
         if not check:
             out.write_text(text, encoding="utf-8")
             print(out)
@@ -62,16 +63,17 @@ def main(
             raise typer.Exit(1)
 
 
-def store(sources: Sequence[Path], results: Path) -> None:
-    """Copy the results of run directories into a folder of results, and those of sweeps into folders below it; all of
-    them, or none where one is refused.
+@contextmanager
+def stored(sources: Sequence[Path], results: Path) -> Iterator[None]:
+    """Copy the results of run directories into a folder of results, and those of sweeps into folders below it; if what
+    is then done with the folder fails, it is again what it was.
 
     Raises:
-        ZooError: (a ValueError) there is no result in a directory, or one that the page would refuse or that is not
+        ZooError: (a ValueError) there is no result in a directory, or one that a page should not carry or that is not
             about the weights the run came to; or two would have the same place.
     """
     kept: dict[Path, dict[str, Any]] = {}
-    for source in map(Path.resolve, sources):
+    for source in dict.fromkeys(map(Path.resolve, sources)):
         found = [source / RESULT] if (source / RESULT).is_file() else sorted(source.glob(f"*/{RESULT}"))
         if not found:
             raise ZooError(
@@ -83,9 +85,16 @@ def store(sources: Sequence[Path], results: Path) -> None:
             if target in kept:
                 raise ZooError(f"two results would be stored as {target}: that of {path.parent} is the second")
             kept[target] = _portable(path, Path("runs") / place)
+    before = {target: target.read_bytes() if target.is_file() else None for target in kept}
     for target, content in kept.items():
         target.parent.mkdir(parents=True, exist_ok=True)
         write_json(target, content)
+    try:
+        yield
+    except BaseException:
+        for target, text in before.items():
+            target.unlink() if text is None else target.write_bytes(text)
+        raise
 
 
 def _portable(path: Path, run: Path) -> dict[str, Any]:
@@ -167,6 +176,10 @@ def read_all(folder: Path) -> list[Result]:
     for result in results:
         result.require_whole()
         result.require_finished()
+        try:
+            commands.to_reproduce(result.configuration)
+        except ZooError as error:
+            raise ZooError(f"{result.path}: {error}") from error
     return results
 
 

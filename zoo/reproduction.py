@@ -55,9 +55,8 @@ def _evaluation(result: Result, config: TrainingConfig) -> list[str]:
     evaluations = result.evaluations
     radii = [one.eps for one in evaluations]
     told = [] if radii == config.radii else [word for eps in radii for word in ("--eps", str(eps))]
-    computed = {name for one in evaluations for name in one.bounds}
-    told += [word for method in _bounds(result) for word in ("--method", method)]
-    if any(stage.name in computed and not stage.by_default for stage in STAGES):
+    told += [word for method in bounds_of(result) for word in ("--method", method)]
+    if any(stage.name in result.bounds and not stage.by_default for stage in STAGES):
         told.append("--thorough")
     if evaluations and (attack := evaluations[0].attack) is not None:
         usual = asdict(attack_on(evaluations[0].eps, steps=attack["steps"])) | {"steps": STEPS}
@@ -65,10 +64,9 @@ def _evaluation(result: Result, config: TrainingConfig) -> list[str]:
     return told
 
 
-def _bounds(result: Result) -> list[str]:
+def bounds_of(result: Result) -> list[str]:
     """The bounds that an evaluation was to compute, where not all."""
-    computed = {name for one in result.evaluations for name in one.bounds}
-    methods = list(dict.fromkeys(stage.method for stage in STAGES if stage.name in computed))
+    methods = list(dict.fromkeys(stage.method for stage in STAGES if stage.name in result.bounds))
     return [] if {stage.method for stage in STAGES} <= set(methods) else methods
 
 
@@ -84,7 +82,7 @@ def of_sweeps(sweeps: dict[str, list[Result]]) -> str:
     for name, results in sweeps.items():
         groups: dict[str, tuple[list[str], list[TrainingConfig]]] = {}
         for result in sorted(results, key=lambda result: _method(result.configuration)):
-            config, bounds = result.configuration, _bounds(result)
+            config, bounds = result.configuration, bounds_of(result)
             key = str((config.dataset, config.recipe, _shared(config), bounds))
             groups.setdefault(key, (bounds, []))[1].append(config)
         lines += [_of_sweep(name, configs, bounds) for bounds, configs in groups.values()]

@@ -49,9 +49,10 @@ def main(
         named = {"recipe": recipe, "dataset": dataset, "data_dir": None if data_dir is None else str(data_dir)}
         shared |= {name: value for name, value in named.items() if value is not None}
         jobs = plan(models, shared, method, numbers(seeds), out)
-        verification.choose(verify or ())  # raises where there is no such bound
-        failures = [] if summary_only else run_all(jobs, partial(steps, bounds=verify or ()), is_finished)
-        summarize(jobs, models)
+        stages = [stage.name for stage in verification.choose(verify or ())]
+        finished = partial(is_finished, stages=stages)
+        failures = [] if summary_only else run_all(jobs, partial(steps, bounds=verify or ()), finished)
+        summarize([one for one in jobs if finished(one)], jobs, models)
     report_failures(failures)
 
 
@@ -82,9 +83,9 @@ def steps(one: Job, bounds: Sequence[str] = ()) -> list[list[str]]:
     return [one.training, ["zoo.evaluate", *commands.evaluation(one.out, told)]]
 
 
-def is_finished(one: Job) -> bool:
-    """Whether what the run came to, with the settings that it is to have, was evaluated, on the whole test set and at
-    all radii; a damaged file counts as none."""
+def is_finished(one: Job, stages: Sequence[str]) -> bool:
+    """Whether what the run came to, with the settings that it is to have, was evaluated, on the whole test set, at all
+    radii and by these bounds; a damaged file counts as none."""
     path, final = one.out / RESULT, one.out / "final.pt"
     if not path.is_file() or not final.is_file():
         return False
@@ -94,19 +95,22 @@ def is_finished(one: Job) -> bool:
         result.require_finished()
         radii = {evaluation.eps for evaluation in result.evaluations}
         asked = same_run(one.config, result.configuration) and radii == set(one.config.radii)
-        return asked and result.weights == digest(load_model(final).model)
+        return asked and set(result.bounds) == set(stages) and result.weights == digest(load_model(final).model)
     except ZooError as error:
         return unfinished(one, error)
 
 
-def summarize(jobs: Sequence[Job], models: str) -> None:
+def summarize(finished: Sequence[Job], jobs: Sequence[Job], models: str) -> None:
     """Print the spread of errors per method, over the models and seeds that all methods have, and write it beside the
     runs."""
-    results = [read_result(one.out / RESULT) for one in jobs if is_finished(one)]
+    results = [read_result(one.out / RESULT) for one in finished]
     if not results:
         console.print("no run is finished yet")
         return
     methods = families.summarize(results)
+    if not methods:
+        console.print("no model has a finished run of each method yet")
+        return
     about = {"models": models, "dataset": jobs[0].config.dataset, "finished": len(results), "runs": len(jobs)}
     path = jobs[0].out.parent / SUMMARY
     write_json(path, about | {"methods": methods})

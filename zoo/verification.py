@@ -81,7 +81,7 @@ def choose(methods: Sequence[str] = (), *, thorough: bool = False) -> tuple[Stag
     """
     known = list(dict.fromkeys(stage.method for stage in STAGES))
     if unknown := [name for name in methods if name not in known]:
-        raise ZooError(f"unknown --method {unknown[0]!r}; there are: {', '.join(known)}")
+        raise ZooError(f"unknown bound {unknown[0]!r} to verify with; there are: {', '.join(known)}")
     wanted = methods or known
     return tuple(stage for stage in STAGES if stage.method in wanted and (stage.by_default or thorough))
 

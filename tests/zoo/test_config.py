@@ -85,7 +85,10 @@ def test_missing_file(tmp_path: Path) -> None:
         ({"lr": float("inf")}, "--lr must be finite, not inf"),
         ({"eval_eps": "inf"}, "--eval-eps must be finite, not negative, not 'inf'"),
         ({"choose": "best", "held_out": 9, "warmup": 40, "ramp": 40}, "--warmup and --ramp leave none"),
-        ({"warmup": 3, "ramp": 0, "epochs": 3}, "eps would never reach 0.1: --epochs 3 end within --warmup 3"),
+        (
+            {"warmup": 3, "ramp": 0, "epochs": 3, "method": "ibp"},
+            "eps would never reach 0.1: --epochs 3 end within --warmup 3",
+        ),
         ({"seed": 2**32}, r"--seed must be less than 2\*\*32, not 4294967296"),
         ({"padding": 8}, "--padding 8 shifts images of 8 pixels out of sight"),
         ({"eval_eps": ","}, "--eval-eps must be numbers with commas between them, not ','"),

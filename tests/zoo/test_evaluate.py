@@ -93,7 +93,7 @@ def test_shipped_weights_are_evaluated_by_name(tmp_path: Path) -> None:
 def test_requests_that_cannot_be_served(trained: Path, tmp_path: Path) -> None:
     result = run(trained, "--method", "magic")
     assert result.exit_code == 2
-    assert "unknown --method 'magic'; there are: ibp, crown-ibp, crown" in result.output
+    assert "unknown bound 'magic' to verify with; there are: ibp, crown-ibp, crown" in result.output
     assert "unknown --dtype 'half'; there are: float64, float32" in run(trained, "--dtype", "half").output
     assert "no --device nonsense here" in run(trained, "--device", "nonsense").output
     assert "no checkpoint" in run(tmp_path / "none.pt").output

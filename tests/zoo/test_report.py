@@ -189,7 +189,9 @@ def test_families_show_each_model_and_the_spread_and_the_command_of_the_sweep(tm
         content = json.loads(path.read_text())
         content["evaluations"][0]["verified"]["by"] = {"ibp": 5, "crown-ibp zero": 3}
         path.write_text(json.dumps(content))
-    (partly,) = commands_of(report.page(tmp_path), "Families: commands")
+    page_of_part = report.page(tmp_path)
+    assert "### short: MNIST, eps 0.3, ramp 10 of 100 epochs, verified by ibp and crown-ibp\n" in page_of_part
+    (partly,) = commands_of(page_of_part, "Families: commands")
     assert " ".join(line).replace("--out", "--verify ibp --verify crown-ibp --out") == " ".join(partly)
     assert " ".join(line) == (
         "python -m zoo.sweep paper-small --dataset mnist --recipe paper-mnist-small --data-dir DATA --method ibp "
@@ -294,6 +296,11 @@ def test_results_are_stored_without_the_paths_of_the_machine(tmp_path: Path) -> 
     assert (refused.exit_code, "no result.json in" in refused.output) == (2, True)
 
 
+def add(sources: list[Path], results: Path) -> str:
+    with report.stored(sources, results):
+        return report.page(results)
+
+
 def test_a_result_that_is_refused_replaces_no_other(tmp_path: Path) -> None:
     good, results = tmp_path / "runs" / "x-seed0", tmp_path / "results"
     given = {"method": "ibp", "epochs": 3, "warmup": 0, "ramp": 0}
@@ -302,7 +309,7 @@ def test_a_result_that_is_refused_replaces_no_other(tmp_path: Path) -> None:
     whole = result(given, (0.1, 0.1, 0.2, 0.3)) | {"weights": weights.digest(model)}
     write(good / "result.json", whole)
     checkpoint.save(good / "final.pt", settings, model=model.state_dict(), epoch=3)
-    report.store([good], results)
+    add([good], results)
     stored = (results / "x-seed0.json").read_text()
     for changes, message in (
         ({"examples": 5}, "is about 5 examples"),
@@ -313,12 +320,18 @@ def test_a_result_that_is_refused_replaces_no_other(tmp_path: Path) -> None:
         write(good / "result.json", whole | {"seconds": 1.0} | changes)
         write(tmp_path / "more" / "y-seed0" / "result.json", whole)
         with pytest.raises(ZooError, match=message):
-            report.store([tmp_path / "more" / "y-seed0", good], results)
+            add([tmp_path / "more" / "y-seed0", good], results)
         assert [path.read_text() for path in results.iterdir()] == [stored]
     write(tmp_path / "more" / "x-seed0" / "result.json", whole)
     write(good / "result.json", whole)
     with pytest.raises(ZooError, match=r"two results would be stored as .*x-seed0.json"):
-        report.store([good, tmp_path / "more" / "x-seed0"], results)
+        add([good, tmp_path / "more" / "x-seed0"], results)
+    for name, lr in (("a", 0.001), ("b", 0.002)):  # what only the page finds out: two runs in one place of its table
+        write(tmp_path / "twice" / f"{name}-seed0" / "result.json", result({"lr": lr}, (0.1, 0.1, 0.2, 0.3)))
+    with pytest.raises(ZooError, match="has the model, method, seed and schedule of another run"):
+        add([tmp_path / "twice"], results)
+    add([good, good], results)  # the same run is no second one
+    assert [path.name for path in results.glob("**/*.json")] == ["x-seed0.json"]
 
 
 def test_the_page_says_what_is_true_of_its_runs(tmp_path: Path) -> None:
@@ -351,7 +364,7 @@ def test_methods_with_settings_of_their_own_have_commands_of_their_own(tmp_path:
     for method in ("ibp", "crown-ibp"):
         content = result({"recipe": str(recipe), "method": method, "ramp": 10}, (0.3, 0.02, 0.06, 0.08))
         write(tmp_path / "made" / f"cnn-{method}-seed0" / "result.json", content)
-    report.store([tmp_path / "made"], tmp_path / "results")
+    add([tmp_path / "made"], tmp_path / "results")
     lines = [" ".join(line) for line in commands_of(report.page(tmp_path / "results"), "Families: commands")]
     common = "python -m zoo.sweep cnn_4layer_linear_256_width_1 --dataset mnist --data-dir DATA"
     assert lines == [

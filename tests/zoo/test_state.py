@@ -1,5 +1,6 @@
 """Runs that cannot go well are refused at their start, and outdated files do not outlive the run they belong to."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +63,14 @@ def test_weights_of_a_shorter_run_do_not_outlive_its_end(tmp_path: Path) -> None
 
 def test_a_finished_run_that_is_asked_for_again_keeps_its_record(tmp_path: Path) -> None:
     train(begun(tmp_path, threads=1), NoDisplay())
-    record = (tmp_path / "config.json").read_text()
+    path = tmp_path / "config.json"
+    path.write_text(path.read_text().replace('"commit"', '"commit then"'))
     again = begun(tmp_path, threads=2, eval_eps="0.02")
     state.resume(again)
     train(again, NoDisplay())
-    assert (tmp_path / "config.json").read_text() == record
+    record = json.loads(path.read_text())
+    assert "commit then" in record["environment"]
+    assert (record["config"]["threads"], record["config"]["eval_eps"]) == (1, "0.02")
     config, _ = checkpoint.load(tmp_path / "final.pt")
     assert (config.threads, config.radii) == (1, [0.02])
 

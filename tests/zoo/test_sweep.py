@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ from rich.progress import Progress
 from typer.testing import CliRunner
 
 import zoo
-from zoo import checkpoint, commands, config, families, recipes, runs, sweep, weights
+from zoo import checkpoint, commands, config, families, recipes, runs, sweep, verification, weights
 from zoo.errors import ZooError
 from zoo.records import Result, read_result
 
 ROOT = Path(__file__).parents[2]
+ALL = [stage.name for stage in verification.choose()]
 # Stands in for zoo.train and zoo.evaluate: `fake OUT HOW` does what HOW says.
 FAKE = """
 import json, os, signal, sys, time
@@ -54,6 +56,7 @@ def evaluated(job: runs.Job, standard: float, verified: float, **changes: Any) -
     model = checkpoint.build_model(job.config)
     checkpoint.save(job.out / "final.pt", job.config, model=model.state_dict(), epoch=job.config.epochs)
     whole = {"epochs": job.config.epochs, "examples": 360, "dtype": "float64", "weights": weights.digest(model)}
+    whole["bounds"] = ALL
     (job.out / "result.json").write_text(json.dumps(whole | {"config": settings, "evaluations": [row]}))
     (job.out / "metrics.jsonl").write_text(json.dumps({"epoch": 1, "seconds": 100, "watched_seconds": 20}) + "\n")
 
@@ -102,7 +105,9 @@ def test_bounds_may_be_chosen(tmp_path: Path) -> None:
     assert "--method" not in sweep.steps(job)[1]
     assert sweep.steps(job, ["ibp", "crown-ibp"])[1][2:-2] == bounds
     result = CliRunner().invoke(sweep.app, ["digits_cnn", "--verify", "magic", "--out", str(tmp_path)])
-    assert (result.exit_code, "unknown --method 'magic'; there are: ibp, crown-ibp" in result.output) == (2, True)
+    assert (result.exit_code, "unknown bound 'magic' to verify with; there are: ibp" in result.output) == (2, True)
+    evaluated(job, 0.1, 0.2)
+    assert (sweep.is_finished(job, ALL), sweep.is_finished(job, ALL[:1])) == (True, False)
 
 
 @pytest.mark.parametrize("recipe", recipes.names())
@@ -187,8 +192,10 @@ def test_finished_runs_are_skipped_and_tell_how_long_the_others_take(
     jobs = digits(tmp_path, 0, 1, 2)
     evaluated(jobs[0], 0.1, 0.2)
     evaluated(jobs[1], 0.1, 0.2, lr=0.5)  # of another run
-    assert [sweep.is_finished(job) for job in jobs] == [True, False, False]
-    assert runs.run_all(jobs, lambda job: [["fake", str(job.out), "work"]], sweep.is_finished) == []
+    assert [sweep.is_finished(job, ALL) for job in jobs] == [True, False, False]
+    assert (
+        runs.run_all(jobs, lambda job: [["fake", str(job.out), "work"]], partial(sweep.is_finished, stages=ALL)) == []
+    )
     output = capsys.readouterr().out
     assert "1 of 3 runs are finished" in output
     assert "[2/3] digits_cnn-ibp-seed1: done" in output
@@ -199,9 +206,9 @@ def test_finished_runs_are_skipped_and_tell_how_long_the_others_take(
 def test_a_finished_run_may_lie_elsewhere(tmp_path: Path) -> None:
     (job,) = digits(tmp_path, 0)
     evaluated(job, 0.1, 0.2, data_dir="elsewhere", threads=7, device="cpu", out="x", recipe="y")
-    assert sweep.is_finished(job)
+    assert sweep.is_finished(job, ALL)
     evaluated(job, 0.1, 0.2, eval_eps="0.1,0.2")
-    assert not sweep.is_finished(job)
+    assert not sweep.is_finished(job, ALL)
 
 
 def test_a_run_counts_as_finished_when_what_it_came_to_was_evaluated_whole(
@@ -217,15 +224,16 @@ def test_a_run_counts_as_finished_when_what_it_came_to_was_evaluated_whole(
         {"epochs": 14},
         {"weights": "those of last.pt"},
         {"evaluations": []},
+        {"bounds": ALL[:1]},
         {"evaluations": [whole["evaluations"][0] | {"eps": 0.3}]},
     ):
         result.write_text(json.dumps(whole | changes))
-        assert not sweep.is_finished(job), changes
+        assert not sweep.is_finished(job, ALL), changes
     assert f"{job.name} counts as unfinished: {result} is about 5 examples" in capsys.readouterr().out
     result.write_text(json.dumps(whole))
-    assert sweep.is_finished(job)
+    assert sweep.is_finished(job, ALL)
     final.unlink()
-    assert not sweep.is_finished(job)
+    assert not sweep.is_finished(job, ALL)
 
 
 def test_runs_without_their_images_do_not_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,11 +250,11 @@ def test_a_damaged_result_is_told_and_made_again(tmp_path: Path, capsys: pytest.
         evaluated(second, 0.1, 0.2)
         evaluated(first, 0.1, 0.2)
         (first.out / "result.json").write_text(content)
-        assert [sweep.is_finished(job) for job in (first, second)] == [False, True]
+        assert [sweep.is_finished(job, ALL) for job in (first, second)] == [False, True]
         said = capsys.readouterr().out
         assert said.startswith(f"{first.name} counts as unfinished: ")
         assert str(first.out / "result.json") in said
-        sweep.summarize([first, second], "digits_cnn")
+        sweep.summarize([second], [first, second], "digits_cnn")
         assert "1 of 2 runs" in capsys.readouterr().out
 
 

@@ -199,5 +199,5 @@ def test_stages_run_from_cheap_to_dear_and_have_letters_of_their_own() -> None:
     assert [stage.name for stage in choose(["crown", "ibp"], thorough=True)] == ["ibp", "crown zero", "crown adaptive"]
     assert len(VERIFIED) == len(STAGES)
     assert not set("xa?") & set(VERIFIED)
-    with pytest.raises(ValueError, match=r"unknown --method 'magic'; there are: ibp, crown-ibp, crown$"):
+    with pytest.raises(ValueError, match=r"unknown bound 'magic' to verify with; there are: ibp, crown-ibp, crown$"):
         choose(["ibp", "magic"])
