@@ -48,11 +48,12 @@ def tables(sweeps: dict[str, list[Result]]) -> list[str]:
                 groups.setdefault(group, []).append((evaluation, result))
     parts = ["## Families of models", markdown.paragraph(ABOUT)]
     for group, runs in sorted(groups.items()):
-        parts += [f"### {group.title}", _table(runs)]
+        parts += [f"### {group.title}", *_table(runs)]
     return [*parts, "### Families: commands", reproduction.of_sweeps(sweeps)]
 
 
-def _table(runs: Runs) -> str:
+def _table(runs: Runs) -> list[str]:
+    """The table, and which method verifies most, model by model."""
     methods = sorted({_method(result) for _, result in runs}, key=list(losses.METHODS).index)
     several = len({result.setting("seed") for _, result in runs}) > 1
     found: dict[tuple[str, str], Figures] = {}  # by row and method
@@ -71,7 +72,19 @@ def _table(runs: Runs) -> str:
             cells += _cells([families.spread(kind)[statistic] for kind in zip(*whole[method], strict=True)])
         rows.append((statistic, *cells))
     head = ("model", *(f"{method}, {kind}" for method in methods for kind in ("standard", "verified", "minutes")))
-    return markdown.table(head, rows, words=1)
+    return [markdown.table(head, rows, words=1), *_comparison(methods, whole)]
+
+
+def _comparison(methods: Sequence[str], whole: dict[str, list[Figures]]) -> list[str]:
+    if len(methods) < 2 or not whole:
+        return []
+    wins = dict.fromkeys(methods, 0)
+    for errors in zip(*([verified for _, verified, _ in whole[method]] for method in methods), strict=True):
+        for method, error in zip(methods, errors, strict=True):
+            wins[method] += error == min(errors)
+    won = ", ".join(f"{method} {number}" for method, number in wins.items())
+    rows = len(whole[methods[0]])
+    return [markdown.paragraph(f"Rows with the smallest verified error, of the {rows} that all methods have: {won}.")]
 
 
 def _cells(figures: Sequence[float] | None) -> list[str]:

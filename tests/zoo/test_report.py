@@ -173,7 +173,7 @@ def test_families_show_each_model_and_the_spread_and_the_command_of_the_sweep(tm
         verified[job.config.model, job.config.method] = error = 0.1 + 0.003 * (7 * number % 20)
         write(tmp_path / "short" / f"{job.name}.json", result(job.given, (0.3, 0.05, 0.08, error)))
     page = report.page(tmp_path)
-    table = page.split("### short: MNIST, eps 0.3, ramp 10 of 100 epochs\n")[1].split("###")[0]
+    table = page.split("### short: MNIST, eps 0.3, ramp 10 of 100 epochs\n")[1].strip().split("\n\n")[0]
     head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.strip().splitlines()]
     assert head[:4] == ["model", "ibp, standard", "ibp, verified", "ibp, minutes"]
     assert head[4:] == ["crown-ibp, standard", "crown-ibp, verified", "crown-ibp, minutes"]
@@ -184,6 +184,10 @@ def test_families_show_each_model_and_the_spread_and_the_command_of_the_sweep(tm
         spread = [f"{100 * of(own):.2f}" for of in (min, statistics.median, max)]
         assert [row[column] for row in rows[-3:]] == spread
     assert {(row[1], row[3], row[4]) for row in rows} == {("5.00", "120", "5.00")}
+    wins = [sum(verified[name, of] <= verified[name, other] for name in families.members("small", "mnist"))
+            for of, other in (("ibp", "crown-ibp"), ("crown-ibp", "ibp"))]  # fmt: skip
+    assert wins[0] * wins[1] > 0
+    assert f"smallest verified error, of the 10 that all methods have: ibp {wins[0]}, crown-ibp {wins[1]}.\n" in page
     (line,) = commands_of(page, "Families: commands")
     for path in (tmp_path / "short").iterdir():
         content = json.loads(path.read_text())
