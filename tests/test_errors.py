@@ -122,7 +122,7 @@ CALLS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "spec for another number of outputs": (
         lambda f: f(X, eps=0.1, spec=torch.ones(1, 4)), "spec has 4 columns, but the model has 3 outputs per example"),
     "labels for another batch": (
-        lambda f: f.margins(X, torch.tensor([0, 1, 2]), eps=0.1), "spec is for 3 examples, but the input has 2"),
+        lambda f: f.margins(X, torch.tensor([0, 1, 2]), eps=0.1), "there are 3 label(s) for an input of shape (2, 3)"),
 }  # fmt: skip
 
 

@@ -39,13 +39,13 @@ def test_which_calls_write(target: object, expected: bool) -> None:
 
 def test_later_readers_read_the_new_value() -> None:
     graph, nodes = _graph((torch.neg, 0), ("relu_", 1), (torch.add, 1, 1.0))
-    assert InPlace(graph).operand(nodes[2]) is nodes[1]
+    assert InPlace(graph).overwritten(nodes[2]) == [nodes[1]]
 
 
 def test_a_view_read_after_a_write_is_refused() -> None:
     graph, nodes = _graph((torch.neg, 0), ("view", 1, "-1"), ("relu_", 1), (torch.add, 2, 1.0))
     with pytest.raises(CaptureError) as caught:
-        InPlace(graph).operand(nodes[3])
+        InPlace(graph).overwritten(nodes[3])
     assert str(caught.value) == (
         "node `relu_` writes in place, and `view`, which shares its memory, is read later; use the form that returns a "
         "new tensor"
@@ -54,10 +54,15 @@ def test_a_view_read_after_a_write_is_refused() -> None:
 
 def test_a_view_read_only_before_the_write_is_fine() -> None:
     graph, nodes = _graph((torch.neg, 0), ("view", 1, "-1"), (torch.exp, 2), ("relu_", 1), (torch.add, 3, 4))
-    assert InPlace(graph).operand(nodes[4]) is nodes[1]
+    assert InPlace(graph).overwritten(nodes[4]) == [nodes[1]]
+
+
+def test_all_names_of_one_tensor_read_the_new_value() -> None:
+    graph, nodes = _graph((torch.neg, 0), ("relu_", 1), ("exp_", 2), (torch.add, 1, 2))
+    assert InPlace(graph).overwritten(nodes[3]) == [nodes[1], nodes[2]]
 
 
 def test_a_view_of_a_view_shares_memory_too() -> None:
     graph, nodes = _graph((torch.neg, 0), ("view", 1, "-1"), ("unsqueeze", 2, "1"), ("relu_", 3), (torch.exp, 1))
     with pytest.raises(CaptureError):
-        InPlace(graph).operand(nodes[4])
+        InPlace(graph).overwritten(nodes[4])

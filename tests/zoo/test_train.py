@@ -122,7 +122,7 @@ def test_refuses_to_resume_another_configuration(command: Command) -> None:
     assert result.exit_code == 2
     assert "was trained with --eps 0.1, not 0.2; --lr 0.002, not 0.1. Make them agree" in result.output
     result = command("--epochs", "2")
-    assert "has 3 epochs, more than --epochs 2; give another --out, or --no-resume" in result.output
+    assert "has 3 epochs, more than --epochs 2; give another --out; or start afresh" in result.output
 
 
 def test_settings_come_from_a_file(command: Command, tmp_path: Path) -> None:
