@@ -106,8 +106,8 @@ def outcome(name: str, changed: dict[str, Any], one: Job) -> dict[str, Any]:
     dataset = data.load(one.config.dataset, one.config.data_dir).hold_out(one.config.held_out)
     assert dataset.validation is not None
     verified, standard, examples = {}, 0.0, one.config.held_out
+    stages = verification.choose(BOUNDS)
     for eps in one.config.radii:
-        stages = verification.choose(BOUNDS)
         letters = verification.verify(model, dataset.validation, eps=eps, attack=None, stages=stages).letters
         verified[f"{eps:g}"] = sum(letter not in VERIFIED for letter in letters) / examples
         standard = letters.count(MISCLASSIFIED) / examples

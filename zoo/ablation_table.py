@@ -25,10 +25,6 @@ def table(path: Path) -> list[str]:
         content = json.loads(path.read_text(encoding="utf-8"))
         rows = content["rows"]
         splits = {row["split"] for row in rows}
-        if splits != {"validation"}:
-            raise ZooError(
-                f"{path} has figures of {', '.join(map(str, splits))}: choices are made on validation images only"
-            )
         radii = sorted({eps for row in rows for eps in row["verified"]}, key=float)
         about = ABOUT.format(
             images=_either(f"{row['examples']:,} training images of {markdown.TITLES[row['dataset']]}" for row in rows),
@@ -43,9 +39,11 @@ def table(path: Path) -> list[str]:
         if any(row["dataset"] != "digits" for row in rows):
             command += ["--data-dir", DATA]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, ZooError):
-            raise
         raise ZooError(f"{path} is not what `python -m zoo.ablation` writes: {error!r}") from error
+    if splits != {"validation"}:
+        raise ZooError(
+            f"{path} has figures of {', '.join(map(str, splits))}: choices are made on validation images only"
+        )
     verified = [f"verified, eps {markdown.radius(float(eps))}" for eps in radii]
     return [
         "## Ablation",

@@ -1,7 +1,7 @@
 """Settings as flags of `python -m zoo.train`, there and back."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any, NoReturn
@@ -36,6 +36,11 @@ def flags(given: dict[str, Any]) -> list[str]:
         else:
             arguments += [flag(name), str(value)]  # the shortest text that reads as the same float
     return arguments
+
+
+def repeated(flag: str, values: Iterable[object]) -> list[str]:
+    """A flag that may be repeated, once for each value."""
+    return [word for value in values for word in (flag, str(value))]
 
 
 def parse(arguments: list[str]) -> dict[str, Any]:

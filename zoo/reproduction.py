@@ -54,8 +54,8 @@ def _evaluation(result: Result, config: TrainingConfig) -> list[str]:
     """What an evaluation is told where it differs from what comes by itself."""
     evaluations = result.evaluations
     radii = [one.eps for one in evaluations]
-    told = [] if radii == config.radii else [word for eps in radii for word in ("--eps", str(eps))]
-    told += [word for method in bounds_of(result) for word in ("--method", method)]
+    told = [] if radii == config.radii else commands.repeated("--eps", radii)
+    told += commands.repeated("--method", bounds_of(result))
     if any(stage.name in result.bounds and not stage.by_default for stage in STAGES):
         told.append("--thorough")
     if evaluations and (attack := evaluations[0].attack) is not None:
@@ -107,11 +107,9 @@ def _of_sweep(name: str, configs: Sequence[TrainingConfig], bounds: Sequence[str
     arguments = ["zoo.sweep", ",".join(models), "--dataset", first.dataset]
     arguments += ["--recipe", first.recipe] if first.recipe else []
     arguments += ["--data-dir", DATA] if first.dataset != "digits" else []
-    for method in dict.fromkeys(config.method for config in configs):  # in the order of METHODS
-        arguments += ["--method", method]
+    arguments += commands.repeated("--method", dict.fromkeys(config.method for config in configs))  # as in METHODS
     arguments += ["--seeds", ",".join(map(str, sorted({config.seed for config in configs})))]
-    for bound in bounds:
-        arguments += ["--verify", bound]
+    arguments += commands.repeated("--verify", bounds)
     arguments += ["--out", f"runs/{name}"]
     return markdown.command([*arguments, *(["--", *commands.flags(shared)] if shared else [])])
 

@@ -75,9 +75,7 @@ def require_data(jobs: Sequence[Job]) -> None:
         ZooError: (a ValueError) as for `data.load` and `Dataset.hold_out`.
     """
     for dataset, folder, count in {(one.config.dataset, one.config.data_dir, one.config.held_out) for one in jobs}:
-        images = data.load(dataset, folder)
-        if count:
-            images.hold_out(count)
+        data.load(dataset, folder).hold_out(count)
 
 
 def unfinished(one: Job, error: ZooError) -> Literal[False]:

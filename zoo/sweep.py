@@ -79,8 +79,7 @@ def plan(
 
 def steps(one: Job, bounds: Sequence[str] = ()) -> list[list[str]]:
     """Training, then the evaluation of what it came to, by these bounds or by all."""
-    told = [word for bound in bounds for word in ("--method", bound)]
-    return [one.training, ["zoo.evaluate", *commands.evaluation(one.out, told)]]
+    return [one.training, ["zoo.evaluate", *commands.evaluation(one.out, commands.repeated("--method", bounds))]]
 
 
 def is_finished(one: Job, stages: Sequence[str]) -> bool:
