@@ -33,6 +33,7 @@ class TrainingConfig:
     ceiling_from_data: bool = _setting("model", "Clip after the warmup only, at first at mean activations.", False)
     batch_norm: bool | None = _setting("model", "BatchNorm after every hidden layer, or none.", None)
     init: str = _setting("model", "default (PyTorch's) or ibp.", "default")
+    start_from: str | None = _setting("model", "First weights: a run, its checkpoint, or weights of the zoo.", None)
 
     dataset: str = _setting("data", "digits, mnist, fashion-mnist or cifar10.")
     data_dir: str | None = _setting("data", "Folder that holds MNIST/raw and the like.", None)

@@ -18,6 +18,7 @@ from zoo.distributed import ALONE, World
 from zoo.errors import ZooError
 from zoo.losses import METHODS
 from zoo.objective import Objective
+from zoo.weights import open_trained
 
 # what a checkpoint must hold for a run to continue from it
 RESUMABLE = ("model", "optimizer", "epoch", "history", "seconds", "best", "averaged", "random")
@@ -83,7 +84,10 @@ def begin(
     if config.held_out:
         dataset = dataset.hold_out(config.held_out)
     dataset = dataset.to(device)
-    model = checkpoint.build_model(config, initialized=True).to(device)
+    model = checkpoint.build_model(config, initialized=True)
+    if config.start_from is not None:
+        _start_from_(model, config.start_from)
+    model.to(device)
     bounded = boundgraph.compile(model, method=_bounds(config))
     bounded.train()
     optimizer = torch.optim.Adam(bounded.parameters(), lr=config.lr)
@@ -91,6 +95,23 @@ def begin(
     run = Run(config, dataset, bounded, optimizer, objective, device, world)
     require_batches(run)
     return run
+
+
+def _start_from_(model: nn.Module, source: str) -> None:
+    """Give a model trained weights, those of BatchNorm's statistics and of the ceilings among them.
+
+    Raises:
+        ZooError: (a ValueError) as for `open_trained`, or they are the weights of another model.
+    """
+    trained = open_trained(source)
+    try:
+        model.load_state_dict(trained.model.state_dict())
+    except RuntimeError as error:
+        own = trained.config
+        raise ZooError(
+            f"--start-from {source} holds weights of {own.model} for {own.dataset} (--activation {own.activation}, "
+            f"--batch-norm {own.batch_norm}), which do not fit the model of this run"
+        ) from error
 
 
 def _bounds(config: TrainingConfig) -> Any:

@@ -106,3 +106,31 @@ def test_weights_that_are_not_finite_are_not_kept(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="came to weights that are not finite"):
         train(run, NoDisplay())
     assert not (tmp_path / "final.pt").exists()
+
+
+# ---------------------------------------------------------------------- first weights
+
+
+def test_a_run_starts_from_trained_weights(tmp_path: Path) -> None:
+    first = begun(tmp_path / "first")
+    train(first, NoDisplay())
+    weights = first.bounded.model.state_dict()
+    for source in (tmp_path / "first", tmp_path / "first" / "final.pt"):
+        run = begun(tmp_path / "second", start_from=str(source), seed=5)
+        assert all(torch.equal(value, weights[name]) for name, value in run.bounded.model.state_dict().items())
+        assert run.epoch == 0
+
+
+def test_weights_to_start_from_must_fit(tmp_path: Path) -> None:
+    train(begun(tmp_path / "first"), NoDisplay())
+    with pytest.raises(ValueError, match=r"--start-from .*first holds weights of .* which do not fit"):
+        begun(tmp_path / "second", start_from=str(tmp_path / "first"), activation="ramp")
+    with pytest.raises(ValueError, match="no checkpoint nonsense, and no weights of that name"):
+        begun(tmp_path / "second", start_from="nonsense")
+
+
+def test_a_run_from_other_weights_is_another_run(tmp_path: Path) -> None:
+    train(begun(tmp_path / "first"), NoDisplay())
+    train(begun(tmp_path / "second"), NoDisplay())
+    with pytest.raises(ValueError, match="cannot resume: .*--start-from None, not .*first"):
+        state.resume(begun(tmp_path / "second", start_from=str(tmp_path / "first")))
