@@ -20,7 +20,7 @@ app = application()
 Option = typer.Option
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
-STEPS, RESTARTS = 40, 4
+STEPS, RESTARTS, LEAK = 40, 4, 0.03
 
 
 @app.command()
@@ -41,6 +41,7 @@ def main(
     restarts: Annotated[int, Option(min=1, help="PGD restarts from random points.")] = RESTARTS,
     step_size: Annotated[float | None, Option(min=0, help="First PGD step.  [default: 4 eps / steps]")] = None,
     seed: Annotated[int, Option(min=0, max=SEEDS - 1, help="Of the random starting points.")] = 0,
+    leak: Annotated[float, Option(min=0, max=1, help="Share of gradients that PGD lets through idle ReLUs.")] = LEAK,
     dtype: Annotated[str, Option(help="float64, or float32 for a quick look.")] = "float64",
     threads: Annotated[int | None, Option(min=1, help="CPU threads.  [default: as in training]")] = None,
     device: Annotated[str, Option(help="cpu, cuda, ...; auto takes a GPU with CUDA where there is one.")] = "auto",
@@ -61,7 +62,7 @@ def main(
         test = test_split(trained, data_dir).first(limit)
         radii = list(dict.fromkeys(eps or trained.config.radii))
         require_finite(radii)
-        attacks = [attack_on(radius, steps, restarts, step_size, seed) for radius in radii]
+        attacks = [attack_on(radius, steps, restarts, step_size, seed, leak) for radius in radii]
         if json is not None:
             checkpoint.require_writable(json)  # better known before the work than after
         found = evaluate(
@@ -142,12 +143,16 @@ def test_split(trained: checkpoint.Trained, data_dir: str | None) -> data.Split:
 
 
 def attack_on(
-    eps: float, steps: int = STEPS, restarts: int = RESTARTS, step_size: float | None = None, seed: int = 0
+    eps: float,
+    steps: int = STEPS,
+    restarts: int = RESTARTS,
+    step_size: float | None = None,
+    seed: int = 0,
+    leak: float = LEAK,
 ) -> Attack:
     """PGD for a radius. Its default steps reach from any corner of the ball to any other."""
-    return Attack(
-        steps=steps, restarts=restarts, step_size=4 * eps / steps if step_size is None else step_size, seed=seed
-    )
+    step_size = 4 * eps / steps if step_size is None else step_size
+    return Attack(steps=steps, restarts=restarts, step_size=step_size, seed=seed, leak=leak)
 
 
 if __name__ == "__main__":

@@ -155,7 +155,7 @@ class Result(NamedTuple):
 
 
 def _attack(row: dict[str, Any]) -> dict[str, Any] | None:
-    return {name: row[name] for name in ATTACK} if row.keys() >= ATTACK else None
+    return {name: row[name] for name in ATTACK} | {"leak": row.get("leak", 0.0)} if row.keys() >= ATTACK else None
 
 
 def read_result(path: Path) -> Result:

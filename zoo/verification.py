@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 import boundgraph
-from zoo.attack import pgd
+from zoo.attack import pgd, with_leaks
 from zoo.config import CLIP
 from zoo.data import Split
 from zoo.errors import ZooError
@@ -35,12 +35,13 @@ class SoundnessError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Attack:
-    """Settings of PGD; step_size is in pixel units."""
+    """Settings of PGD; step_size is in pixel units, leak as in `with_leaks`."""
 
     steps: int
     restarts: int
     step_size: float
     seed: int = 0
+    leak: float = 0.0
 
 
 class Stage(NamedTuple):
@@ -156,7 +157,7 @@ def verify(
 
 def cross_check_of(attack: Attack, eps: float) -> Attack:
     """The short attack on verified examples: one restart of ten steps from other points than those of the attack."""
-    return Attack(steps=10, restarts=1, step_size=eps / 4, seed=attack.seed + 1)
+    return Attack(steps=10, restarts=1, step_size=eps / 4, seed=attack.seed + 1, leak=attack.leak)
 
 
 class _Search:
@@ -199,7 +200,7 @@ class _Search:
         generator = torch.Generator().manual_seed(attack.seed)
         find = partial(
             pgd,
-            self._model,
+            with_leaks(self._model, attack.leak),
             eps=self._eps,
             clip=CLIP,
             steps=attack.steps,

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from zoo.attack import pgd
+from zoo.attack import pgd, with_leaks
+from zoo.layers import ClippedReLU
 
 LABELS = torch.zeros(3, dtype=torch.long)
 POINTS = torch.tensor([[0.25, 0.5], [0.25, 0.5], [0.75, 0.5]])
@@ -72,6 +73,43 @@ class BlindSpot(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         first = x[:, 0]
         return torch.stack([torch.zeros_like(first), 0.05 * first - 0.1, 8 * (1 - first) - 7.96], dim=1)
+
+
+def clipped() -> nn.Sequential:
+    """Logits h and 0.5 where h = 1 - ramp(4 x - 2): flat below x = 0.5 and above 0.75, where 0 < 0.5 breaks class 0."""
+    model = nn.Sequential(nn.Linear(1, 1), ClippedReLU((1,)), nn.Linear(1, 2))
+    with torch.no_grad():
+        for parameter, value in zip(
+            model.parameters(), (((4.0,),), (-2.0,), (1.0,), ((-1.0,), (0.0,)), (1.0, 0.5)), strict=True
+        ):
+            parameter.copy_(torch.tensor(value))
+    return model
+
+
+def test_leaks_let_the_attack_leave_flat_ground() -> None:
+    """From most points of [0, 0.5] no gradient leads anywhere; with a leak it leads to 0.75."""
+    x, labels = torch.full((200, 1), 0.2), torch.zeros(200, dtype=torch.long)
+    broken = {}
+    for leak in (0.0, 0.03):
+        settings = {"steps": 20, "restarts": 1, "generator": torch.Generator().manual_seed(0)}
+        model = with_leaks(clipped(), leak)
+        broken[leak] = pgd(model, x, labels, eps=0.6, clip=(0, 1), step_size=0.1, **settings).double().mean().item()
+    assert broken[0.0] < 0.5
+    assert broken[0.03] == 1
+
+
+def test_leaks_change_gradients_alone() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Linear(3, 8), nn.ReLU(), nn.Sequential(nn.Linear(8, 8), ClippedReLU((8,))), nn.Linear(8, 4)
+    )
+    x = torch.randn(50, 3, requires_grad=True)
+    leaking, same = with_leaks(model, 0.1), with_leaks(model, 0.0)
+    assert torch.equal(leaking(x), model(x))
+    assert [type(module) for module in same.modules()] == [type(module) for module in model.modules()]
+    ours, theirs = (torch.autograd.grad(one(x).sum(), x)[0] for one in (leaking, model))
+    assert not torch.equal(ours, theirs)
+    assert any(isinstance(module, nn.ReLU) for module in model.children())  # the model itself is left alone
 
 
 def test_late_steps_are_short_enough_to_settle() -> None:

@@ -113,7 +113,8 @@ def test_bounds_are_named_where_not_all_were_computed(tmp_path: Path) -> None:
 def test_evaluations_are_repeated_as_they_were(tmp_path: Path) -> None:
     """The radii of the run go without saying, other radii, bounds and attacks do not."""
     run = {"dataset": "mnist", "eval_eps": "0.3,0.4"}
-    usual = {"steps": 40, "restarts": 4, "step_size": 4 * 0.3 / 40, "seed": 0}
+    usual = {"steps": 40, "restarts": 4, "step_size": 4 * 0.3 / 40, "seed": 0, "leak": 0.03}
+    before_leaks = {name: value for name, value in usual.items() if name != "leak"}
     stages = ["ibp", "crown-ibp zero", "crown zero"]
     for number, (radii, bounds, attack) in enumerate(
         [
@@ -121,6 +122,7 @@ def test_evaluations_are_repeated_as_they_were(tmp_path: Path) -> None:
             ([0.4], [*stages, "crown adaptive"], {}),
             ([0.3, 0.4], ["ibp"], usual | {"steps": 7, "step_size": 4 * 0.3 / 7, "seed": 5}),
             ([0.3, 0.4], [], usual | {"step_size": 0.1}),
+            ([0.3, 0.4], [], before_leaks),
         ]
     ):
         content = result(run, *((eps, 0.1, 0.2, 0.3) for eps in radii))
@@ -133,6 +135,7 @@ def test_evaluations_are_repeated_as_they_were(tmp_path: Path) -> None:
         ["--eps", "0.4", "--thorough"],
         ["--method", "ibp", "--steps", "7", "--seed", "5"],
         ["--step-size", "0.1"],
+        ["--leak", "0.0"],
     ]
 
 
