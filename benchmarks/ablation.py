@@ -63,5 +63,5 @@ def switch_off(variant: str, bounded: boundgraph.BoundedModule, request: Callabl
         explicit.CHUNK = 2**62
     elif variant == EXPLICIT:
         request()
-        for key, plan in bounded._plans.items():
-            bounded._plans[key] = plan._replace(run=plan.module)
+        for key, plan in bounded._planner.kept.items():
+            bounded._planner.kept[key] = plan._replace(run=plan.module)

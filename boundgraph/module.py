@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 import networkx
@@ -16,10 +15,11 @@ from boundgraph import cost as costs
 from boundgraph import drawing, losses, operator, plans
 from boundgraph import report as reports
 from boundgraph.capture import Constants
-from boundgraph.errors import BoundgraphError, GraphError, PrecisionError, RegionError, UnsupportedOperatorError
+from boundgraph.errors import GraphError, PrecisionError, RegionError
 from boundgraph.memory import keep_freed_blocks
 from boundgraph.methods import Pipeline, method
 from boundgraph.ops import linear
+from boundgraph.planner import SIDES, Planner
 from boundgraph.plans import Plan
 from boundgraph.regions import Limit, LpBall, Region
 from boundgraph.report import Report
@@ -28,8 +28,6 @@ from boundgraph.values import Bounds, Interval
 from passes import loss
 from passes.graphs import Request, to_networkx
 from passes.precision import bfloat16
-
-SIDES = ("both", "lower", "upper")
 
 _CHEAP = ("ibp", "crown-ibp")
 _CHEAPER: dict[str | Pipeline, tuple[str, ...]] = {"ibp": (), "crown-ibp": ("ibp",)}
@@ -57,15 +55,9 @@ class BoundedModule(nn.Module):
         self.training = model.training
         self._example_inputs = example_inputs
         self._backend = backend
-        self._passes = _passes(method)
-        self._captured: dict[tuple[bool, ...], GraphModule] = {}
-        self._plans: dict[tuple[tuple[bool, ...], Request], Plan] = {}
         self._siblings: dict[Any, BoundedModule] = {}
-        graph = self._capture().graph
-        self.input_names = tuple(node.name for node in graph.nodes if node.op == "placeholder")
-        self._last_weight = _last_weight(graph)
-        self._default_regions = self.input_names
-        self._prepare()
+        self._planner = Planner(model, self.constants, _passes(method), example_inputs, backend)
+        self._last_weight = _last_weight(self._planner.capture().graph)
 
     # ------------------------------------------------------------------ calling
 
@@ -137,7 +129,7 @@ class BoundedModule(nn.Module):
             RegionError: as `margins`.
             PrecisionError: the method gives estimates, which prove nothing.
         """
-        if bfloat16 in self._passes:
+        if bfloat16 in self._planner.pipeline:
             raise PrecisionError(
                 "precision='bf16' gives estimates of bounds for training, and proves nothing; to certify, compile the "
                 "model with the default precision: boundgraph.compile(model, method='crown-ibp')"
@@ -181,7 +173,7 @@ class BoundedModule(nn.Module):
 
         Xu et al. 2020 (auto_LiRPA).
         """
-        if loss.fuse not in self._passes:
+        if loss.fuse not in self._planner.pipeline:
             raise ValueError(f"loss fusion walks backward, as 'crown-ibp' does; the method is {self.method!r}")
         losses.require_share("beta", beta)
         losses.require_reduction(reduction)
@@ -222,6 +214,11 @@ class BoundedModule(nn.Module):
         request, values, rows = self._asked((x,), eps, norm, clip, spec, sides)
         return self._run(self._fitting_plan(request._replace(preactivations=True), values), values, rows)
 
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the model's inputs, in their order."""
+        return self._planner.input_names
+
     def using(self, method: str | Pipeline) -> BoundedModule:
         """A bounded module of the same model by another method; made once and kept."""
         if method == self.method:
@@ -238,8 +235,8 @@ class BoundedModule(nn.Module):
 
         regions: names of the perturbed inputs; if not given all of them, or the first that can be bounded alone.
         """
-        names = self._default_regions if regions is None else tuple(regions)
-        return self._plan(Request(names, spec=spec, sides=sides))
+        names = self._planner.default_regions if regions is None else tuple(regions)
+        return self._planner.plan(Request(names, spec=spec, sides=sides))
 
     @property
     def graph(self) -> fx.Graph:
@@ -313,50 +310,15 @@ class BoundedModule(nn.Module):
 
     def train(self, mode: bool = True) -> BoundedModule:
         super().train(mode)
-        if hasattr(self, "_plans"):
-            with suppress(BoundgraphError):  # dropout, say: said when bounds are asked for in this mode
-                self._prepare_plans()
+        if hasattr(self, "_planner"):
+            self._planner.prepare()
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         # graphs are rebuilt from model and method: cheaper and safer than pickling code
         return BoundedModule, (self.model, self.method, self._example_inputs, self._backend)
 
-    # ------------------------------------------------------------------ plans
-
-    def _prepare(self) -> None:
-        """Compile the common plans now, so that problems are told now and torch.compile finds them ready.
-
-        Raises:
-            CaptureError, UnsupportedOperatorError: no perturbed input can be bounded in either mode.
-        """
-        try:
-            self._prepare_plans()
-        except UnsupportedOperatorError:
-            if not any(module.training for module in self.model.modules()):
-                raise
-            # what only train mode forbids (dropout) is told when bounds are asked for in train mode
-            with plans.in_mode(self.model, training=False):
-                self._prepare_plans()
-
-    def _prepare_plans(self) -> None:
-        names = self.input_names
-        try:
-            found = [self._plan(Request(names, sides=sides)) for sides in SIDES]
-            for sides in SIDES if not found[0].several else ():
-                self._plan(Request(names, spec=True, sides=sides))
-        except (UnsupportedOperatorError, GraphError):
-            possible = [name for name in names if len(names) > 1 and self._can_bound((name,))]
-            if not possible:
-                raise
-            self._default_regions = (possible[0],)
-
-    def _can_bound(self, names: tuple[str, ...]) -> bool:
-        try:
-            self._plan(Request(names))
-        except (UnsupportedOperatorError, GraphError):
-            return False
-        return True
+    # ------------------------------------------------------------------ requests
 
     def _asked(
         self,
@@ -380,7 +342,7 @@ class BoundedModule(nn.Module):
         return rows
 
     def _fitting_plan(self, request: Request, values: tuple[Tensor | Region, ...]) -> Plan:
-        plan = self._plan(request)
+        plan = self._planner.plan(request)
         plans.require_sizes(plan, values)
         return plan
 
@@ -393,28 +355,6 @@ class BoundedModule(nn.Module):
             return plan.run(*values, *rows)
         except GraphError as error:
             raise plans.located(plan, error, (*values, *rows)) from None
-
-    def _mode(self) -> tuple[bool, ...]:
-        return tuple(module.training for module in self.model.modules())
-
-    def _plan(self, request: Request) -> Plan:
-        plan = self._plans.get((self._mode(), request))
-        if plan is not None:
-            return plan
-        # graphs are not built inside a traced graph. (Not a decorator: it would make every import load the compiler.)
-        build = torch.compiler.disable(self._build) if torch.compiler.is_compiling() else self._build
-        return build(request)
-
-    def _build(self, request: Request) -> Plan:
-        plan = plans.build(self._capture(), self._passes, request, self._backend)
-        self._plans[self._mode(), request] = plan
-        return plan
-
-    def _capture(self) -> GraphModule:
-        mode = self._mode()
-        if mode not in self._captured:
-            self._captured[mode] = plans.captured_module(self.model, self.constants, self._example_inputs)
-        return self._captured[mode]
 
     def _request(self, values: tuple[Tensor | Region, ...], spec: bool, sides: str) -> Request:
         if sides not in SIDES:

@@ -57,14 +57,14 @@ def both_ways(model: nn.Module, call, method: str = "crown-ibp", inputs: tuple[T
 
 
 def without_explicit_gradients(bounded: boundgraph.BoundedModule) -> None:
-    build = bounded._build
+    build = bounded._planner.build
 
     def plain(request):
         plan = build(request)
         return plan._replace(run=plan.module)
 
-    bounded._build = plain  # type: ignore[method-assign]
-    bounded._plans = {key: plan._replace(run=plan.module) for key, plan in bounded._plans.items()}
+    bounded._planner.build = plain  # type: ignore[method-assign]
+    bounded._planner.kept = {key: plan._replace(run=plan.module) for key, plan in bounded._planner.kept.items()}
 
 
 @pytest.mark.parametrize("method", ["crown-ibp", "crown"])

@@ -184,7 +184,7 @@ def test_intermediate_bounds_in_train_mode(networks: ModuleType, method: str) ->
 def test_intermediate_bounds_walk_only_inside(networks: ModuleType) -> None:
     """The final walk from the output is no intermediate bound, and is left out."""
     bounded = boundgraph.compile(networks.build("five"), "crown-ibp")
-    plan = bounded._plan(
+    plan = bounded._planner.plan(
         bounded._request((boundgraph.LpBall(torch.zeros(1, 3), 0.1),), False, "both")._replace(keep_intervals=True)
     )
     assert not [node.name for node in plan.graph.nodes if node.meta.get("kind") == "form"]

@@ -133,8 +133,8 @@ def test_gradients_are_within_the_rounding_of_coefficients(networks: ModuleType,
     expected, found = _gradients(bounded.using("crown-ibp"), x), _gradients(bounded, x)
     assert {gradient.dtype for gradient in found} == {torch.float32}
     assert _apart(found, expected) <= allowed
-    for key, plan in bounded._plans.items():
-        bounded._plans[key] = plan._replace(run=plan.module)
+    for key, plan in bounded._planner.kept.items():
+        bounded._planner.kept[key] = plan._replace(run=plan.module)
     assert _apart(_gradients(bounded, x), found) <= allowed
 
 
