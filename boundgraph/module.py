@@ -310,8 +310,7 @@ class BoundedModule(nn.Module):
 
     def train(self, mode: bool = True) -> BoundedModule:
         super().train(mode)
-        if hasattr(self, "_planner"):
-            self._planner.prepare()
+        self._planner.prepare()
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -25,8 +25,8 @@ Mode = tuple[bool, ...]  # of every module: whether it is in train mode
 class Planner:
     """A model is captured once per mode, and compiled by the pipeline once per mode and kind of request.
 
-    input_names: those of the model's inputs. default_regions: the inputs that are perturbed if nobody says which: all,
-    or the first that can be bounded alone.
+    pipeline: the passes. kept: the plans so far. input_names: those of the model's inputs. default_regions: the inputs
+    that are perturbed if nobody says which: all, or the first that can be bounded alone.
 
     Raises:
         CaptureError, UnsupportedOperatorError: no perturbed input can be bounded in either mode.
@@ -66,7 +66,7 @@ class Planner:
         return build(request)
 
     def build(self, request: Request) -> Plan:
-        """The same, built anew."""
+        """The same, built anew in place of the one that is kept."""
         plan = plans.build(self.capture(), self.pipeline, request, self._backend)
         self.kept[self._mode(), request] = plan
         return plan

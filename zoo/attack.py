@@ -1,6 +1,7 @@
 """Projected gradient descent: a lower bound on the robust error, to hold against the verified upper bound."""
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,14 +24,17 @@ def pgd(
     step_size: float,
     restarts: int,
     generator: torch.Generator,
+    leak: float = 0.0,
 ) -> Tensor:
     """Whether a misclassified input was found within l_inf distance eps of x and inside `clip`: (batch,), bool.
 
     Each restart begins at a uniformly random point and takes `steps` signed gradient steps of `step_size` (in pixel
     units, like eps; halved after half of the steps and again after three quarters). Restarts alternate between two
     losses: the margin to the strongest other class, whichever that is at the moment, and the margin to one target
-    class, where the first target is the runner-up at x, the next one the class behind it, and so on. The clean input
-    counts as one try; an example that is broken is left alone. Deterministic given the generator's state.
+    class, where the first target is the runner-up at x, the next one the class behind it, and so on. With a leak,
+    gradients are those of `with_leaks`, but for the third of every four restarts, because a leak can also lead astray.
+    The clean input counts as one try; an example that is broken is left alone. Deterministic given the generator's
+    state.
 
     Madry et al. 2018; margins per target as in Gowal et al. 2019 (MultiTargeted).
     """
@@ -38,16 +42,18 @@ def pgd(
     with torch.no_grad():
         logits = model(x)
     broken, ranked = ~correct(logits, labels), _other_classes(logits, labels)
+    leaking = with_leaks(model, leak) if leak else model
     for restart in range(restarts):
         noise = torch.rand(x.shape, generator=generator, dtype=x.dtype)  # on the host: the same points on every device
         start = lower + (upper - lower) * noise.to(x.device)
         targets = ranked[:, restart // 2 % ranked.shape[1]] if restart % 2 else None
+        followed = model if restart % 4 == 2 else leaking
         alive = (~broken).nonzero().squeeze(1)
         point = start.clamp(lower, upper)[alive]
         for step in range(steps + 1):
             if not len(alive):
                 return broken
-            survives, gradient = _try(model, point, labels[alive], None if targets is None else targets[alive])
+            survives, gradient = _try(followed, point, labels[alive], None if targets is None else targets[alive])
             broken[alive[~survives]] = True
             alive, point, gradient = alive[survives], point[survives], gradient[survives]
             length = step_size * 0.5 ** sum(step >= share * steps for share in HALVED_AFTER)
@@ -56,29 +62,33 @@ def pgd(
 
 
 def with_leaks(model: nn.Module, leak: float) -> nn.Module:
-    """A copy of a model that computes the same, but where gradients see neurons that do not move as well.
+    """A copy of a model that computes the same, but where gradients see neurons that do not move.
 
     A network that is trained to be robust holds most of its ReLUs off or at their ceilings over the whole ball. Nothing
     flows back through those, so PGD sees few of the ways out and robust errors look smaller than they are. Here every
-    ReLU passes `leak` times the gradient as well, on its way back alone (Athalye et al. 2018 attack by approximate
-    derivatives). leak = 0 gives the gradients themselves.
+    `nn.ReLU` and `ClippedReLU` adds `leak` times the gradient that reaches it, on the way back alone (approximate
+    derivatives, Athalye et al. 2018).
     """
     copied = copy.deepcopy(model)
-    for module in list(copied.modules()):
-        for name, child in list(module.named_children()):
-            if leak and isinstance(child, nn.ReLU | ClippedReLU):
-                setattr(module, name, _Leaking(child, leak))
+    for module in copied.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False  # what it reads is still needed
+        if isinstance(module, nn.ReLU | ClippedReLU):
+            module.register_forward_hook(lambda _, read, result: _Leak.apply(read[0], result, leak))
     return copied
 
 
-class _Leaking(nn.Module):
-    def __init__(self, inner: nn.Module, leak: float) -> None:
-        super().__init__()
-        self.inner, self.leak = inner, leak
+class _Leak(torch.autograd.Function):
+    """What a ReLU made of x, whose gradient also goes to x in part."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        leaked = self.leak * x
-        return self.inner(x) + (leaked - leaked.detach())  # the difference is 0, its derivative the leak
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, result: Tensor, leak: float) -> Tensor:
+        ctx.leak = leak
+        return result.view_as(result)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        return ctx.leak * gradient, gradient, None
 
 
 def _other_classes(logits: Tensor, labels: Tensor) -> Tensor:

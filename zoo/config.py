@@ -33,7 +33,7 @@ class TrainingConfig:
     ceiling_from_data: bool = _setting("model", "Clip after the warmup only, at first at mean activations.", False)
     batch_norm: bool | None = _setting("model", "BatchNorm after every hidden layer, or none.", None)
     init: str = _setting("model", "default (PyTorch's) or ibp.", "default")
-    start_from: str | None = _setting("model", "First weights: a run, its checkpoint, or weights of the zoo.", None)
+    start_from: str | None = _setting("model", "Trained weights to begin with: a run, a checkpoint, or a name.", None)
 
     dataset: str = _setting("data", "digits, mnist, fashion-mnist or cifar10.")
     data_dir: str | None = _setting("data", "Folder that holds MNIST/raw and the like.", None)
@@ -71,7 +71,7 @@ class TrainingConfig:
     choose: str = _setting("evaluation", "last weights, or the best on the images held out.", "last")
 
     recipe: str | None = _setting("run", "Name or TOML file of a recipe; `python -m zoo.list --recipes`.", None)
-    seed: int = _setting("run", "Of the initial weights, the data order and all that is random.", 0)
+    seed: int = _setting("run", "Of new weights, the data order and all that is random.", 0)
     threads: int | None = _setting("run", "CPU threads.  [default: 1 for digits, else PyTorch's]", None)
     device: str = _setting("run", "cpu, cuda, ...; auto takes a GPU with CUDA where there is one.", "auto")
     precision: str = _setting("run", "float32, or bf16: coefficients of CROWN-IBP in bfloat16.", "float32")
@@ -106,6 +106,7 @@ class TrainingConfig:
         side = models.INPUT_SHAPES[self.dataset][-1]
         _require(self.padding < side, f"--padding {self.padding} shifts images of {side} pixels out of sight")
         _require(self.out != "", "--out must name a folder")
+        _require(self.start_from != "", "--start-from must name a run, a checkpoint or weights of the zoo")
         _require(0 < self.ratio <= 1, f"--ratio must lie in (0, 1], not {self.ratio}")
         _require(self.threads is None or self.threads > 0, f"--threads must be positive, not {self.threads}")
         for name in sorted(losses.NEUTRAL.keys() - losses.METHODS[self.method].takes):
@@ -121,6 +122,7 @@ class TrainingConfig:
         )
         if self.ceiling_from_data:
             _require(self.activation == "ramp", "--ceiling-from-data is for --activation ramp; relu has no ceilings")
+            _require(self.start_from is None, "--ceiling-from-data sets ceilings that --start-from brings along")
             _require(self.warmup > 0, "--ceiling-from-data takes mean activations of natural epochs: give a --warmup")
             _require(
                 self.average <= self.epochs - self.warmup,

@@ -14,13 +14,13 @@ from zoo.distributed import device_of
 from zoo.errors import ZooError
 from zoo.state import set_threads
 from zoo.terminal import application, progress_of_passes, typer, user_errors
-from zoo.verification import Attack, Stage, choose, verify
+from zoo.verification import LEAK, Attack, Stage, choose, verify
 
 app = application()
 Option = typer.Option
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
-STEPS, RESTARTS, LEAK = 40, 4, 0.03
+STEPS, RESTARTS = 40, 4
 
 
 @app.command()
@@ -41,7 +41,7 @@ def main(
     restarts: Annotated[int, Option(min=1, help="PGD restarts from random points.")] = RESTARTS,
     step_size: Annotated[float | None, Option(min=0, help="First PGD step.  [default: 4 eps / steps]")] = None,
     seed: Annotated[int, Option(min=0, max=SEEDS - 1, help="Of the random starting points.")] = 0,
-    leak: Annotated[float, Option(min=0, max=1, help="Share of gradients that PGD lets through idle ReLUs.")] = LEAK,
+    leak: Annotated[float, Option(min=0, max=1, help="Share of gradients that ReLUs add in PGD; 0: none.")] = LEAK,
     dtype: Annotated[str, Option(help="float64, or float32 for a quick look.")] = "float64",
     threads: Annotated[int | None, Option(min=1, help="CPU threads.  [default: as in training]")] = None,
     device: Annotated[str, Option(help="cpu, cuda, ...; auto takes a GPU with CUDA where there is one.")] = "auto",

@@ -51,6 +51,7 @@ def main(
             raise ZooError(f"{path} is there already; give another --name, or --force to replace it")
         trained = weights.open_trained(source)
         weights.require_finite(trained.model)
+        weights.require_repeatable(trained.config)
         if half:
             trained = trained._replace(model=weights.rounded(trained.model))
         set_threads(threads if threads is not None else trained.config.threads)

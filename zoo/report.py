@@ -15,7 +15,7 @@ from zoo.errors import ZooError
 from zoo.published import published
 from zoo.records import RESULT, Evaluation, Result, read_history, read_result, seconds_of
 from zoo.terminal import application, typer, user_errors
-from zoo.weights import digest
+from zoo.weights import digest, information, require_repeatable
 
 app = application()
 Option = typer.Option
@@ -29,9 +29,9 @@ HOW = """\
 Errors are in percent of the whole test set. *Verified*: all examples but those with a proof, for every point of the
 l_inf ball that lies in [0, 1], that the class is right. A proof is a lower bound of every margin that is finite and
 strictly greater than 0, computed in float64. *PGD*: the examples that are misclassified or that an attack broke, so
-standard error ≤ PGD error ≤ true robust error ≤ verified error.
+standard error ≤ PGD error ≤ true robust error ≤ verified error.{attacks}
 
-Weights are {weights}; no weights were chosen on test images. Minutes are those of training.
+Weights are {weights}; no weights were chosen on test images. Minutes are those of training{first}.
 
 Every row is one run, stored in `{folder}/`, and the commands below the tables repeat it.{data}
 `python -m zoo.report {folder} --out {page}` writes this page."""
@@ -104,6 +104,7 @@ def _portable(path: Path, run: Path) -> dict[str, Any]:
         raise ZooError(f"{path.parent} must be named like a run, NAME-seed0, to be stored under its name")
     result.require_whole()
     result.require_finished()
+    require_repeatable(result.configuration)
     if not result.evaluations:
         raise ZooError(f"{path} holds no evaluation")
     final = path.with_name("final.pt")
@@ -153,7 +154,12 @@ def _how(results: Sequence[Result], folder: Path, out: Path) -> str:
     }
     weights = markdown.either([kind for kind, occurs in kinds.items() if occurs])
     local = all(config.dataset == "digits" for config in configs)
-    text = HOW.format(weights=weights, folder=_shown(folder), page=_shown(out), data="" if local else DATA)
+    plain = any((one.attack or {}).get("leak") == 0 for result in results for one in result.evaluations)
+    attacks = " The attacks of rows whose command says `--leak 0.0` are weaker than the others." if plain else ""
+    begun = any(config.start_from for config in configs)
+    first = "; where a run began with trained weights, theirs stand first" if begun else ""
+    about = {"weights": weights, "attacks": attacks, "first": first}
+    text = HOW.format(**about, folder=_shown(folder), page=_shown(out), data="" if local else DATA)
     return "\n\n".join(map(markdown.paragraph, text.split("\n\n")))
 
 
@@ -208,9 +214,18 @@ def _row(evaluation: Evaluation, result: Result) -> tuple[str, ...]:
         f"`{model}`",
         f"{parameters(result):,}",
         *errors,
-        markdown.minutes(result.seconds / 60),
+        _minutes(result),
         str(result.setting("seed")),
     )
+
+
+def _minutes(result: Result) -> str:
+    """Of the run, and of the run that its first weights come from."""
+    own = markdown.minutes(result.seconds / 60)
+    if (first := result.configuration.start_from) is None:
+        return own
+    before = information(first).get("seconds")
+    return f"{'?' if before is None else markdown.minutes(before / 60)} + {own}"
 
 
 def parameters(result: Result) -> int:

@@ -43,7 +43,7 @@ def report(results: dict[str, Any], about: str) -> str:
 
 def _lines(found: dict[str, Any]) -> list[str]:
     pgd, verified = found["pgd"], found["verified"]
-    attack = f"{pgd['restarts']} x {pgd['steps']} steps from {pgd['step_size']:.3g}"
+    attack = f"{pgd['restarts']} x {pgd['steps']} steps from {pgd['step_size']:.3g}, leak {pgd.get('leak', 0.0):g}"
     by = ", ".join(f"{name} {count}" for name, count in verified["by"].items() if count) or "none"
     rows = [
         ("standard error", found["standard"], ""),

@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 
 import boundgraph
 from zoo import checkpoint
-from zoo.config import TrainingConfig, conflicts
+from zoo.config import TrainingConfig, conflicts, flag
 from zoo.data import Dataset, Split
 from zoo.distributed import ALONE, World
 from zoo.errors import ZooError
@@ -72,7 +72,7 @@ def set_threads(threads: int | None) -> None:
 def begin(
     config: TrainingConfig, dataset: Dataset, device: torch.device | None = None, world: World | None = None
 ) -> Run:
-    """A run before its first epoch, every random state set from the seed.
+    """A run before its first epoch, with new weights, every random state set from the seed.
 
     Raises:
         ZooError: (a ValueError) as for `require_batches` and `Dataset.hold_out`.
@@ -84,10 +84,7 @@ def begin(
     if config.held_out:
         dataset = dataset.hold_out(config.held_out)
     dataset = dataset.to(device)
-    model = checkpoint.build_model(config, initialized=True)
-    if config.start_from is not None:
-        _start_from_(model, config.start_from)
-    model.to(device)
+    model = checkpoint.build_model(config, initialized=True).to(device)
     bounded = boundgraph.compile(model, method=_bounds(config))
     bounded.train()
     optimizer = torch.optim.Adam(bounded.parameters(), lr=config.lr)
@@ -95,23 +92,6 @@ def begin(
     run = Run(config, dataset, bounded, optimizer, objective, device, world)
     require_batches(run)
     return run
-
-
-def _start_from_(model: nn.Module, source: str) -> None:
-    """Give a model trained weights, those of BatchNorm's statistics and of the ceilings among them.
-
-    Raises:
-        ZooError: (a ValueError) as for `open_trained`, or they are the weights of another model.
-    """
-    trained = open_trained(source)
-    try:
-        model.load_state_dict(trained.model.state_dict())
-    except RuntimeError as error:
-        own = trained.config
-        raise ZooError(
-            f"--start-from {source} holds weights of {own.model} for {own.dataset} (--activation {own.activation}, "
-            f"--batch-norm {own.batch_norm}), which do not fit the model of this run"
-        ) from error
 
 
 def _bounds(config: TrainingConfig) -> Any:
@@ -135,6 +115,37 @@ def require_batches(run: Run) -> None:
             f"the last batch of an epoch has {left} of {len(run.dataset.train.labels)} training images, too few for "
             f"{processes} process(es){' and BatchNorm' if norms else ''}: choose another --batch-size or --held-out"
         )
+
+
+def start(run: Run) -> None:
+    """Give a fresh run the trained weights that it is to begin with, if any: statistics and ceilings among them.
+
+    Raises:
+        ZooError: (a ValueError) as for `open_trained`; they are the weights of another model, lie where the run is to
+            write, or were trained on images that this run holds out.
+    """
+    config, source = run.config, run.config.start_from
+    if source is None:
+        return
+    place, own = Path(source).resolve(), config.directory.resolve()
+    if place == own or own in place.parents:
+        raise ZooError(f"--start-from {source} lies in {config.directory}, where this run writes; give another --out")
+    trained = open_trained(source)
+    theirs = trained.config
+    if theirs.dataset == config.dataset and theirs.held_out < config.held_out:
+        raise ZooError(
+            f"--start-from {source} was trained on images that --held-out {config.held_out} is to judge by; its own "
+            f"--held-out was {theirs.held_out}"
+        )
+    try:
+        run.bounded.model.load_state_dict(trained.model.state_dict())
+    except RuntimeError as error:
+        differences = [
+            f"{flag(name)} {getattr(theirs, name)}, not {getattr(config, name)}"
+            for name in ("model", "dataset", "activation", "batch_norm")
+            if getattr(theirs, name) != getattr(config, name)
+        ]
+        raise ZooError(f"--start-from {source} has weights of another model: {', '.join(differences)}") from error
 
 
 def _require_whole_average(run: Run, path: Path) -> None:

@@ -60,6 +60,8 @@ def run_training(settings: config.TrainingConfig, *, resume: bool) -> None:
         if resume and run.last_checkpoint.exists():
             state.resume(run)
             say(f"resuming {run.last_checkpoint} after epoch {run.epoch} of {settings.epochs}")
+        else:
+            state.start(run)
         say(legend(settings))
         with training_display(settings, run.epoch, run.steps_per_epoch, leads=processes.leads) as display:
             loop.train(run, display)

@@ -153,6 +153,19 @@ def digest(model: nn.Module) -> str:
     return total.hexdigest()
 
 
+def require_repeatable(config: TrainingConfig) -> None:
+    """Refuse to publish a run that began with weights which nobody else has.
+
+    Raises:
+        ZooError: (a ValueError) says how to make them public.
+    """
+    if config.start_from is not None and config.start_from not in names():
+        raise ZooError(
+            f"the run began with the weights {config.start_from}, which only this machine has; export them first "
+            "(python -m zoo.export), and train from their name"
+        )
+
+
 def recipe(config: TrainingConfig) -> dict[str, Any]:
     """The settings of a run, without those that are about the machine it ran on; a recipe has a name or is none."""
     settings = {name: value for name, value in asdict(config).items() if name not in OF_THE_MACHINE | {"threads"}}

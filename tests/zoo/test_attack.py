@@ -1,5 +1,6 @@
 """PGD on models simple enough to know the answer."""
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -86,30 +87,64 @@ def clipped() -> nn.Sequential:
     return model
 
 
+def broken_share(model: nn.Module, at: float, eps: float, restarts: int, leak: float) -> float:
+    x, labels = torch.full((200, 1), at), torch.zeros(200, dtype=torch.long)
+    settings = {"steps": 20, "restarts": restarts, "generator": torch.Generator().manual_seed(0), "leak": leak}
+    return pgd(model, x, labels, eps=eps, clip=(0, 1), step_size=0.1, **settings).double().mean().item()
+
+
 def test_leaks_let_the_attack_leave_flat_ground() -> None:
-    """From most points of [0, 0.5] no gradient leads anywhere; with a leak it leads to 0.75."""
-    x, labels = torch.full((200, 1), 0.2), torch.zeros(200, dtype=torch.long)
-    broken = {}
-    for leak in (0.0, 0.03):
-        settings = {"steps": 20, "restarts": 1, "generator": torch.Generator().manual_seed(0)}
-        model = with_leaks(clipped(), leak)
-        broken[leak] = pgd(model, x, labels, eps=0.6, clip=(0, 1), step_size=0.1, **settings).double().mean().item()
-    assert broken[0.0] < 0.5
-    assert broken[0.03] == 1
+    """Starts lie in [0, 0.8]; below 0.5 no gradient leads anywhere, but a leak leads to 0.75."""
+    assert broken_share(clipped(), 0.2, 0.6, restarts=1, leak=0.0) < 0.5
+    assert broken_share(clipped(), 0.2, 0.6, restarts=1, leak=0.03) == 1
 
 
-def test_leaks_change_gradients_alone() -> None:
+def test_every_fourth_restart_follows_the_gradient_itself() -> None:
+    """A ReLU that is off all over the ball, with a large weight, outvotes through its leak the one that matters."""
+
+    class Misled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.relu = nn.ReLU()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat([0.6 - self.relu(x) + 100 * self.relu(x - 2), torch.zeros_like(x)], dim=1)
+
+    assert broken_share(Misled(), 0.3, 0.4, restarts=2, leak=0.03) < 0.5
+    assert broken_share(Misled(), 0.3, 0.4, restarts=3, leak=0.03) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_leaks_change_gradients_alone(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    model = nn.Sequential(
-        nn.Linear(3, 8), nn.ReLU(), nn.Sequential(nn.Linear(8, 8), ClippedReLU((8,))), nn.Linear(8, 4)
-    )
-    x = torch.randn(50, 3, requires_grad=True)
-    leaking, same = with_leaks(model, 0.1), with_leaks(model, 0.0)
+    shared = nn.ReLU()
+    layers = [
+        nn.Linear(3, 8),
+        shared,
+        nn.Sequential(nn.Linear(8, 8), ClippedReLU((8,))),
+        nn.Linear(8, 8),
+        shared,
+        nn.Linear(8, 8),
+    ]
+    model = nn.Sequential(*layers, nn.ReLU(inplace=True), nn.Linear(8, 4)).to(dtype)
+    x = torch.randn(50, 3, dtype=dtype, requires_grad=True)
+    leaking = with_leaks(model, 0.1)
     assert torch.equal(leaking(x), model(x))
-    assert [type(module) for module in same.modules()] == [type(module) for module in model.modules()]
+    assert torch.equal(with_leaks(nn.ReLU(), 0.1)(x), nn.ReLU()(x))
     ours, theirs = (torch.autograd.grad(one(x).sum(), x)[0] for one in (leaking, model))
     assert not torch.equal(ours, theirs)
-    assert any(isinstance(module, nn.ReLU) for module in model.children())  # the model itself is left alone
+    assert model[6].inplace
+    assert not model[1]._forward_hooks  # the model itself is left alone
+
+
+def test_a_leak_is_added_wherever_a_relu_is_used() -> None:
+    relu = nn.ReLU(inplace=True)
+    model = with_leaks(nn.Sequential(relu, relu, ClippedReLU((4,))), 0.5)
+    x = torch.tensor([-1.0, 0.5, 2.0, -torch.inf], requires_grad=True)
+    result = model(x)
+    assert result.tolist() == [0, 0.5, 1, 0]
+    # a ReLU that is off has slope 0 + 1/2, one that is on 1 + 1/2, and so have ceilings; at 0 PyTorch calls it off
+    assert torch.autograd.grad(result.sum(), x)[0].tolist() == [0.5**3, 1.5**3, 1.5**2 * 0.5, 0.5**3]
 
 
 def test_late_steps_are_short_enough_to_settle() -> None:

@@ -93,6 +93,11 @@ def test_missing_file(tmp_path: Path) -> None:
         ({"padding": 8}, "--padding 8 shifts images of 8 pixels out of sight"),
         ({"eval_eps": ","}, "--eval-eps must be numbers with commas between them, not ','"),
         ({"out": ""}, "--out must name a folder"),
+        ({"start_from": ""}, "--start-from must name a run, a checkpoint or weights of the zoo"),
+        (
+            {"ceiling_from_data": True, "activation": "ramp", "start_from": "runs/first"},
+            "--ceiling-from-data sets ceilings that --start-from brings along",
+        ),
     ],
 )
 def test_settings_that_make_no_sense(given: dict[str, Any], message: str) -> None:

@@ -51,8 +51,10 @@ def test_settings_are_kept_with_their_results(trained: Path, tmp_path: Path) -> 
     assert (report["examples"], report["dtype"]) == (50, "float32")
     (found,) = report["evaluations"]
     assert found["eps"] == 0.05
-    assert {"steps": 5, "restarts": 1, "step_size": 0.004, "seed": 3}.items() <= found["pgd"].items()
+    assert {"steps": 5, "restarts": 1, "step_size": 0.004, "seed": 3, "leak": 0.03}.items() <= found["pgd"].items()
     assert list(found["verified"]["by"]) == ["crown zero"]
+    plain = evaluated(trained, tmp_path, *arguments, "--method", "ibp", "--leak", "0")["evaluations"][0]
+    assert (plain["pgd"]["leak"], plain["cross_check"]["leak"]) == (0, 0)
     thorough = evaluated(trained, tmp_path, *arguments, "--method", "crown", "--thorough")["evaluations"][0]
     assert list(thorough["verified"]["by"]) == ["crown zero", "crown adaptive"]
     assert thorough["verified"]["errors"] <= found["verified"]["errors"]
@@ -79,7 +81,7 @@ def test_prints_every_error_with_its_settings(trained: Path) -> None:
     output = run(trained, "--limit", "30", "--eps", "0.03", "--eps", "0.05").output
     assert output.startswith("digits_cnn on digits, 8 epochs: 30 test examples, float64\neps 0.03\n")
     assert re.search(r"standard error +\d+\.\d\d%\n", output)
-    assert re.search(r"PGD error +\d+\.\d\d%  1 x 5 steps from 0\.024, \d+\.\d s\n", output)
+    assert re.search(r"PGD error +\d+\.\d\d%  1 x 5 steps from 0\.024, leak 0\.03, \d+\.\d s\n", output)
     assert re.search(r"verified error +\d+\.\d\d%  verified by ibp \d+", output)
     assert "\neps 0.05\n" in output
 

@@ -73,6 +73,16 @@ def test_takes_results_of_the_same_weights_only(run_directory: Path, tmp_path: P
     assert (out / "first.json").read_text() == written
 
 
+def test_first_weights_that_nobody_else_has_are_not_built_upon(run_directory: Path, tmp_path: Path) -> None:
+    config = resolve({"out": str(run_directory), "eps": 0.01, "start_from": "runs/mine"})
+    model = build("digits_cnn", "digits").state_dict()
+    checkpoint.save(run_directory / "last.pt", config, model=model, epoch=0)
+    result = exported(run_directory, "--name", "x", "--out", tmp_path / "weights")
+    assert result.exit_code != 0
+    assert "began with the weights runs/mine, which only this machine has; export them first" in result.output
+    assert not (tmp_path / "weights").exists()
+
+
 def test_weights_that_are_not_finite_are_not_evaluated(run_directory: Path, tmp_path: Path) -> None:
     config, content = checkpoint.load(run_directory / "last.pt")
     name, weight = next(iter(content["model"].items()))

@@ -139,6 +139,27 @@ def test_evaluations_are_repeated_as_they_were(tmp_path: Path) -> None:
     ]
 
 
+def test_a_run_that_began_with_trained_weights_says_so(tmp_path: Path) -> None:
+    """Their minutes stand first, and the command names them."""
+    errors = (0.1, 0.1, 0.2, 0.3)
+    again = {"dataset": "mnist", "start_from": "mnist-0.3-best", "eps": 0.1}
+    write(tmp_path / "again-seed0.json", result(again, errors, seconds=120.0))
+    write(tmp_path / "digits-seed0.json", result({"start_from": "digits-0.1"}, errors, seconds=120.0))
+    page = report.page(tmp_path)
+    first = weights.information("mnist-0.3-best")["seconds"] / 60
+    assert rows_of(page, "MNIST, eps 0.1")[0][6] == f"{markdown.minutes(first)} + {markdown.minutes(2.0)}"
+    assert rows_of(page, "Digits, eps 0.1")[0][6] == f"? + {markdown.minutes(2.0)}"  # nobody measured them
+    assert "where a run began with trained weights, theirs stand first." in " ".join(page.split())
+    assert "--start-from digits-0.1" in " ".join(commands_of(page, "Digits: commands")[0])
+
+
+def test_runs_that_began_with_weights_of_this_machine_are_not_stored(tmp_path: Path) -> None:
+    run = tmp_path / "mine-seed0"
+    write(run / "result.json", result({"start_from": str(tmp_path / "first")}, (0.1, 0.1, 0.2, 0.3)))
+    with pytest.raises(ZooError, match="which only this machine has"), report.stored([run], tmp_path / "results"):
+        pass
+
+
 def test_runs_of_other_names_share_no_loop(tmp_path: Path) -> None:
     for name, seed in (("x", 0), ("y", 1)):
         write(tmp_path / f"{name}-seed{seed}.json", result({"dataset": "mnist", "seed": seed}, (0.3, 0.1, 0.2, 0.3)))

@@ -39,6 +39,6 @@ def test_nothing_verified_is_said() -> None:
         "a model: 2 test examples, float64",
         "eps 0.1",
         "  standard error   50.00%",
-        "  PGD error        50.00%  4 x 40 steps from 0.01, 0.0 s",
+        "  PGD error        50.00%  4 x 40 steps from 0.01, leak 0.03, 0.0 s",
         "  verified error  100.00%  verified by none, 1.0 s",
     ]

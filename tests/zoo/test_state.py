@@ -1,6 +1,7 @@
 """Runs that cannot go well are refused at their start, and outdated files do not outlive the run they belong to."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -111,26 +112,59 @@ def test_weights_that_are_not_finite_are_not_kept(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------- first weights
 
 
+FIRST = {"batch_norm": True, "activation": "ramp"}
+
+
+def started(out: Path, source: object, **changes: Any) -> state.Run:
+    run = begun(out, start_from=str(source), **(FIRST | changes))
+    state.start(run)
+    return run
+
+
 def test_a_run_starts_from_trained_weights(tmp_path: Path) -> None:
-    first = begun(tmp_path / "first")
+    first = begun(tmp_path / "first", **FIRST)
     train(first, NoDisplay())
     weights = first.bounded.model.state_dict()
+    assert any("running_mean" in name for name in weights)
+    assert any("ceiling" in name for name in weights)
     for source in (tmp_path / "first", tmp_path / "first" / "final.pt"):
-        run = begun(tmp_path / "second", start_from=str(source), seed=5)
+        run = started(tmp_path / "second", source, seed=5)
         assert all(torch.equal(value, weights[name]) for name, value in run.bounded.model.state_dict().items())
         assert run.epoch == 0
 
 
+def test_a_started_run_goes_on_without_its_first_weights(tmp_path: Path) -> None:
+    train(begun(tmp_path / "first", **FIRST), NoDisplay())
+    run = started(tmp_path / "second", tmp_path / "first")
+    train(run, NoDisplay())
+    shutil.rmtree(tmp_path / "first")
+    again = begun(tmp_path / "second", start_from=str(tmp_path / "first"), epochs=4, **FIRST)
+    state.resume(again)
+    trained = run.bounded.model.state_dict()
+    assert all(torch.equal(value, trained[name]) for name, value in again.bounded.model.state_dict().items())
+
+
 def test_weights_to_start_from_must_fit(tmp_path: Path) -> None:
     train(begun(tmp_path / "first"), NoDisplay())
-    with pytest.raises(ValueError, match=r"--start-from .*first holds weights of .* which do not fit"):
-        begun(tmp_path / "second", start_from=str(tmp_path / "first"), activation="ramp")
+    with pytest.raises(
+        ValueError, match=r"has weights of another model: --activation relu, not ramp, --batch-norm None"
+    ):
+        started(tmp_path / "second", tmp_path / "first")
     with pytest.raises(ValueError, match="no checkpoint nonsense, and no weights of that name"):
-        begun(tmp_path / "second", start_from="nonsense")
+        started(tmp_path / "second", "nonsense")
+    with pytest.raises(ValueError, match=r"images that --held-out 6 is to judge by; its own --held-out was 0"):
+        started(tmp_path / "second", tmp_path / "first", held_out=6, batch_size=6, activation="relu", batch_norm=None)
+
+
+def test_a_run_does_not_write_over_its_first_weights(tmp_path: Path) -> None:
+    train(begun(tmp_path, **FIRST), NoDisplay())
+    for source in (tmp_path, tmp_path / "last.pt"):
+        with pytest.raises(ValueError, match=r"lies in .*, where this run writes; give another --out"):
+            started(tmp_path, source)
+    assert (tmp_path / "final.pt").is_file()
 
 
 def test_a_run_from_other_weights_is_another_run(tmp_path: Path) -> None:
-    train(begun(tmp_path / "first"), NoDisplay())
-    train(begun(tmp_path / "second"), NoDisplay())
-    with pytest.raises(ValueError, match="cannot resume: .*--start-from None, not .*first"):
-        state.resume(begun(tmp_path / "second", start_from=str(tmp_path / "first")))
+    train(begun(tmp_path), NoDisplay())
+    with pytest.raises(ValueError, match="cannot resume: .*--start-from None, not digits-0.1"):
+        state.resume(begun(tmp_path, start_from="digits-0.1"))

@@ -97,6 +97,18 @@ def test_same_seed_same_run_and_another_seed_another(command: Command, tmp_path:
     assert runs["first"] == runs["second"] != runs["third"]
 
 
+def test_a_run_goes_on_from_the_weights_of_another(command: Command, tmp_path: Path) -> None:
+    command()
+    first = tmp_path / "run" / "final.pt"
+    second = ("--start-from", str(first), "--warmup", "0", "--ramp", "0", "--epochs", "1", "--lr", "1e-9")
+    command(*second, "--out", str(tmp_path / "second"))
+    before, after = checkpoint.load(first)[1]["model"], weights(tmp_path / "second")
+    assert all(torch.allclose(after[name], before[name], atol=1e-6) for name in before)
+    first.unlink()  # no longer needed, even where it is named
+    assert "after epoch 1 of 2" in command(*second, "--out", str(tmp_path / "second"), "--epochs", "2").output
+    assert command(*second, "--out", str(tmp_path / "third")).exit_code != 0
+
+
 def test_longer_run_continues_a_shorter_one(command: Command, tmp_path: Path) -> None:
     command()
     assert "after epoch 3 of 5" in command("--epochs", "5").output
