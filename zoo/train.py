@@ -24,7 +24,8 @@ def main(**given: Any) -> None:
     with user_errors():
         own = recipes.read_toml(file) if file is not None else {}
         recipe = flags.get("recipe", own.get("recipe"))
-        stored = (recipes.read_recipe(recipe) if recipe is not None else {}) | own
+        below = recipes.read_recipe(recipe) if recipe is not None else {}
+        stored = config.for_method(below, own.get("method")) | own
         run_training(config.resolve(flags, stored), resume=resume)
 
 

@@ -95,6 +95,14 @@ def test_recipes_build_on_each_other_to_any_depth_wherever_they_lie(tmp_path: Pa
         read_recipe(str(tmp_path / "loop.toml"))
 
 
+def test_a_recipe_may_replace_the_method_of_another(tmp_path: Path) -> None:
+    """What the other says to its own method alone, loss fusion, gives way."""
+    (tmp_path / "own.toml").write_text('recipe = "mnist-0.4"\nmethod = "ibp"\n')
+    config = resolve({}, read_recipe(str(tmp_path / "own.toml")))
+    assert (config.method, config.fused, config.l1) == ("ibp", False, 1e-6)
+    assert resolve({}, read_recipe("mnist-0.4")).fused
+
+
 def test_a_setting_in_the_wrong_table(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text("[loss]\nlr = 0.1\n")

@@ -5,7 +5,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from zoo.config import SECTION_OF, SETTINGS
+from zoo.config import SECTION_OF, SETTINGS, for_method
 from zoo.errors import ZooError
 
 FOLDER = Path(__file__).parent
@@ -36,7 +36,9 @@ def path_of(name: str) -> Path:
 
 
 def read_recipe(name: str, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """Settings of a recipe of the zoo, by its name, or of a TOML file, and of the recipes that this builds on.
+    """Settings of a recipe of the zoo, by its name, or of a TOML file, and of the recipes that it builds on.
+
+    What those say to a method that it replaces, and to none else, gives way.
 
     above: the files that build on it.
 
@@ -48,7 +50,7 @@ def read_recipe(name: str, above: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise ZooError(f"the recipe {path} builds on itself")
     own = read_toml(path)
     below = read_recipe(own["recipe"], (*above, place)) if "recipe" in own else {}
-    return below | own | {"recipe": name}
+    return for_method(below, own.get("method")) | own | {"recipe": name}
 
 
 def read_toml(path: Path) -> dict[str, Any]:
