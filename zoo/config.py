@@ -225,11 +225,16 @@ def resolve(given: dict[str, Any], file: dict[str, Any] | None = None) -> Traini
     Raises:
         ZooError: (a ValueError) a setting makes no sense; names it.
     """
-    chosen = for_method(file or {}, given.get("method")) | given
+    chosen = laid_over(file or {}, given)
     dataset, method = chosen.get("dataset", DEFAULT_DATASET), chosen.get("method", DEFAULT_METHOD)
     _require_one_of("dataset", dataset, data.DATASETS)
     _require_one_of("method", method, losses.METHODS)
     return TrainingConfig(**({"dataset": dataset} | PRESETS[dataset] | losses.METHODS[method].defaults | chosen))
+
+
+def laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Settings of one source above those of another, of which those to a method that is replaced give way."""
+    return for_method(below, above.get("method")) | above
 
 
 def for_method(stored: dict[str, Any], method: str | None) -> dict[str, Any]:

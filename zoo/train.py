@@ -25,8 +25,7 @@ def main(**given: Any) -> None:
         own = recipes.read_toml(file) if file is not None else {}
         recipe = flags.get("recipe", own.get("recipe"))
         below = recipes.read_recipe(recipe) if recipe is not None else {}
-        stored = config.for_method(below, own.get("method")) | own
-        run_training(config.resolve(flags, stored), resume=resume)
+        run_training(config.resolve(flags, config.laid_over(below, own)), resume=resume)
 
 
 def _options() -> inspect.Signature:

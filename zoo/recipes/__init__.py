@@ -5,7 +5,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from zoo.config import SECTION_OF, SETTINGS, for_method
+from zoo.config import SECTION_OF, SETTINGS, laid_over
 from zoo.errors import ZooError
 
 FOLDER = Path(__file__).parent
@@ -50,7 +50,7 @@ def read_recipe(name: str, above: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise ZooError(f"the recipe {path} builds on itself")
     own = read_toml(path)
     below = read_recipe(own["recipe"], (*above, place)) if "recipe" in own else {}
-    return for_method(below, own.get("method")) | own | {"recipe": name}
+    return laid_over(below, own) | {"recipe": name}
 
 
 def read_toml(path: Path) -> dict[str, Any]:
